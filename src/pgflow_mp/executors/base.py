@@ -1,0 +1,127 @@
+"""What every executor takes and gives back: a `TaskCall` in, one `Outcome` out.
+
+An executor promises that each submitted call meets exactly one of three fates: its outcome goes to
+`on_outcome`, or the call comes back from `take_back` (it never started), or from `close` (it did not
+finish). Values travel as JSON text, never as objects: what a task returned is checked and encoded where it
+ran (D-6), and an error is text, because an exception class of a user may not survive unpickling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from pgflow_mp.definition import FlowDefinition, StepDefinition
+
+FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "output"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class TaskCall:
+    """One attempt of one task, claimed and ready to run. Compared by identity: two claims are two calls.
+
+    Attributes:
+        flow: The flow that the task belongs to.
+        step: The step whose handler runs.
+        run_id: The run.
+        task_index: 0, or the element of a map step.
+        attempt: 1 for the first attempt; with `worker_id` it names the claim when settling (D-5).
+        worker_id: The worker row that claimed it.
+        msg_id: Its queue message.
+        timeout: Seconds that the handler may take; counted from the moment that a child gets the call.
+        input: The task's input as JSON text in UTF-8.
+        flow_input: The run's input as JSON text, where the claim sent it along; None otherwise.
+    """
+
+    flow: FlowDefinition
+    step: StepDefinition
+    run_id: UUID
+    task_index: int
+    attempt: int
+    worker_id: UUID
+    msg_id: int
+    timeout: float
+    input: bytes
+    flow_input: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The handler returned.
+
+    Attributes:
+        call: What ran.
+        output: JSON text, or None where the handler returned None: SQL NULL (D-8).
+        seconds: How long the handler ran.
+    """
+
+    call: TaskCall
+    output: str | None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The attempt failed; whether there is another one is the database's decision.
+
+    Attributes:
+        call: What ran.
+        error: Text for `error_message`: what happened in the first line, a bounded traceback below (D-24).
+        reason: `raised` by the handler, `timeout`, `lost` (its process died) or `output` (what it
+            returned is no JSON).
+        retryable: False ends the task at once, whatever attempts are left (`NonRetryable`).
+        seconds: How long the attempt ran.
+        exception: What the handler raised, where it ran in this process (inline); for re-raising in a test.
+    """
+
+    call: TaskCall
+    error: str
+    reason: FailureReason
+    retryable: bool = True
+    seconds: float = 0.0
+    exception: BaseException | None = field(default=None, compare=False, repr=False)
+
+
+Outcome: TypeAlias = Completed | Failed
+
+
+class Executor(Protocol):
+    """Runs calls elsewhere than in the loop that submits them, and reports to that loop.
+
+    Attributes:
+        on_outcome: Called in the loop with each outcome; set at construction.
+        on_room: Called in the loop when `free` has grown without an outcome (a child came up), if set.
+    """
+
+    on_outcome: Callable[[Outcome], None]
+    on_room: Callable[[], None] | None
+
+    @property
+    def size(self) -> int:
+        """How many calls can run at once."""
+        ...
+
+    @property
+    def free(self) -> int:
+        """How many more calls would start at once: idle children less queued calls, so below 0 in a queue."""
+        ...
+
+    async def start(self) -> None:
+        """Make it ready to run calls, or raise an error that says why it cannot."""
+        ...
+
+    def submit(self, call: TaskCall) -> None:
+        """Run the call now where there is room, else when there is. Never blocks."""
+        ...
+
+    def take_back(self, older_than: float) -> list[TaskCall]:
+        """Give back, oldest first, the calls that wait unstarted since `older_than` seconds or more (D-27)."""
+        ...
+
+    async def close(self, grace: float) -> list[TaskCall]:
+        """Let running calls finish for up to `grace` seconds, end all, return what did not finish."""
+        ...

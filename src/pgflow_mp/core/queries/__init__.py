@@ -1,0 +1,1 @@
+"""Statements of the SQL core, one module a subject."""

@@ -1,0 +1,77 @@
+"""One SQL statement, described and not yet executed.
+
+A query function returns a `Statement`: the text, its parameters, and how to read the rows. `execute` runs it on a
+synchronous connection, `execute_async` on an asynchronous one. So every query is written once and serves both faces,
+and it joins whatever transaction the connection is in.
+
+The cursors are our own: a caller's connection may carry a row factory or a cursor class that would change what
+`read` gets to see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import psycopg
+from psycopg.rows import tuple_row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Row", "Statement", "execute", "execute_async", "nothing", "rows", "value"]
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[T]):
+    """A statement with its parameters and the reader of its rows.
+
+    Attributes:
+        sql: The text, with ``%s`` for every parameter.
+        params: One value for each ``%s``. JSON is passed as text.
+        read: Makes the result of all rows; it gets an empty list when the statement returns none.
+    """
+
+    sql: str
+    params: tuple[Any, ...]
+    read: Callable[[list[Row]], T]
+
+
+def execute(conn: psycopg.Connection[Any], statement: Statement[T]) -> T:
+    """Run `statement` on `conn` and return what its reader makes of the rows.
+
+    Raises:
+        psycopg.Error: Whatever the database answers; nothing is added or hidden here.
+    """
+    with psycopg.Cursor(conn, row_factory=tuple_row) as cursor:
+        cursor.execute(statement.sql.encode(), statement.params or None)
+        return statement.read(cursor.fetchall() if cursor.description else [])
+
+
+async def execute_async(conn: psycopg.AsyncConnection[Any], statement: Statement[T]) -> T:
+    """Run `statement` on `conn`: `execute` for an asynchronous connection.
+
+    Raises:
+        psycopg.Error: Whatever the database answers; nothing is added or hidden here.
+    """
+    async with psycopg.AsyncCursor(conn, row_factory=tuple_row) as cursor:
+        await cursor.execute(statement.sql.encode(), statement.params or None)
+        return statement.read(await cursor.fetchall() if cursor.description else [])
+
+
+def value(found: list[Row]) -> Any:  # noqa: ANN401 - the type of a column is known to the query only
+    """Read the first column of the only row; None when there is no row."""
+    return found[0][0] if found else None
+
+
+def rows(found: list[Row]) -> list[Row]:
+    """Read the rows as they are."""
+    return found
+
+
+def nothing(found: Sequence[Row]) -> None:
+    """Read nothing: the statement is run for its effect."""
+    del found

@@ -6,6 +6,8 @@ nothing, a bad value, a time limit), the class is that exception too, so ``excep
 errors cross process borders (pytest-xdist, the pool).
 """
 
+# ruff: noqa: N818  (the names say what happened: FlowNotFound, RunFailed; decision D-18)
+
 from __future__ import annotations
 
 import inspect

@@ -1,0 +1,59 @@
+"""The command line: ``pgflow-mp run | compile | serve | install``.
+
+A surface: it reads arguments, calls the layers below, and turns what they say into lines and an exit
+code (`exits`). Each command is a module of its own, imported when it is asked for: ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from pgflow_mp.cli import parser
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after the program's name; those of this process by default.
+
+    Returns:
+        The exit code; `pgflow_mp.cli.exits` lists what each means.
+    """
+    try:
+        arguments = parser.make().parse_args(argv)
+    except SystemExit as exit_:  # argparse has printed the help or the usage error
+        return exit_.code if isinstance(exit_.code, int) else 2
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run the command that was asked for; whatever it raises becomes a sentence and a code."""
+    from pgflow_mp.cli import exits
+
+    try:
+        command = importlib.import_module(f"pgflow_mp.cli.{arguments.module}")
+        code: int = command.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("pgflow-mp: interrupted", file=sys.stderr)
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our stdout has left (`| head`); Python would complain again when it closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return exits.OK
+    except Exception as error:  # noqa: BLE001 - the last one to meet it: nothing may end in a bare traceback
+        if exits.wants_traceback(arguments.traceback):
+            traceback.print_exc()
+        return exits.report(error)
+    return code

@@ -1,0 +1,80 @@
+"""Which database a command talks to, and making it ready.
+
+The DSN is the argument, then ``PGFLOW_DSN`` (D-21). Only `run` does without: it uses the developer's own
+embedded database, installs there by itself and lets changed flows replace what was there. A named database is
+never changed behind its owner's back: without our schema in it, the error names `pgflow-mp install`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgflow_mp.cli.exits import UsageError
+from pgflow_mp.core.connecting import describe
+from pgflow_mp.core.install import install
+from pgflow_mp.postgres import development
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DSN_VARIABLE = "PGFLOW_DSN"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that a command works on.
+
+    Attributes:
+        dsn: libpq connection string or URL.
+        title: What to call it in a line for a person; never a password.
+        is_development: Whether it is the user's own embedded one, which follows the code (D-17).
+    """
+
+    dsn: str
+    title: str
+    is_development: bool
+
+
+def given_dsn(option: str | None) -> str | None:
+    """The DSN of ``--dsn``, else of the environment; None when neither is set."""
+    return option or os.environ.get(DSN_VARIABLE) or None
+
+
+def required_dsn(option: str | None, command: str) -> str:
+    """The DSN, for a command that cannot do without.
+
+    Raises:
+        UsageError: None was given.
+    """
+    dsn = given_dsn(option)
+    if dsn is None:
+        raise UsageError(f"`pgflow-mp {command}` needs a database: pass --dsn DSN or set {DSN_VARIABLE}")
+    return dsn
+
+
+@contextmanager
+def opened(option: str | None, say: Callable[[str], None]) -> Iterator[Database]:
+    """The named database, or the development database, started or joined and made ready.
+
+    Args:
+        option: The value of ``--dsn``.
+        say: Told what was installed.
+
+    Raises:
+        ServerUnavailable: No DSN was given and no embedded server can be had.
+    """
+    dsn = given_dsn(option)
+    if dsn is not None:
+        yield Database(dsn, f"database {describe(dsn)}", is_development=False)
+        return
+    with development() as server:
+        for line in install(server.dsn):
+            say(line)
+        yield Database(
+            server.dsn,
+            f"development database, {server.kind} PostgreSQL {server.version}",
+            is_development=True,
+        )

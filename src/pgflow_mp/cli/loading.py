@@ -1,0 +1,127 @@
+"""From what a person types to flows: ``app.flows``, ``app.flows:ProcessOrder``, ``file.py:process_order``.
+
+The flows of a module are the `Flow` classes and `FlowDefinition`s that its names reach, in the order of its
+names; imported ones count, so a package can gather its flows in one place. Every wrong target ends in a
+`UsageError` that says what was looked for, where, and what there is.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgflow_mp.cli.exits import UsageError
+from pgflow_mp.cli.importing import import_file, import_module
+from pgflow_mp.definition import FlowDefinition
+from pgflow_mp.flow import Flow, as_definition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFlow:
+    """A flow and the name that its module has for it.
+
+    Attributes:
+        name: The class name, or the variable's for a plain `FlowDefinition`.
+        definition: What it defines.
+    """
+
+    name: str
+    definition: FlowDefinition
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """``TARGET[:Flow]`` taken apart.
+
+    Attributes:
+        source: Module name or path of a ``.py`` file, as typed.
+        flow: Class name or slug; None when left out.
+    """
+
+    source: str
+    flow: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Split at the last colon."""
+        source, colon, flow = text.rpartition(":")
+        if not colon:
+            return cls(text, None)
+        if not source or not flow:
+            raise UsageError(
+                f"`{text}` names no flow: write MODULE:Flow or FILE.py:Flow, or leave out the colon"
+            )
+        return cls(source, flow)
+
+    def flows(self) -> list[NamedFlow]:
+        """The flow named, or all flows of the source; never empty."""
+        is_path = self.source.endswith(".py") or "/" in self.source
+        found = flows_in(import_file(self.source) if is_path else import_module(self.source))
+        if not found:
+            raise UsageError(
+                f"{self.source} has no flows: a flow is a subclass of pgflow_mp.Flow with at least one step"
+            )
+        return found if self.flow is None else [_pick(self.flow, found, self.source)]
+
+
+def load_one(text: str) -> NamedFlow:
+    """The one flow that ``TARGET[:Flow]`` names.
+
+    Raises:
+        UsageError: No such module or flow, or several flows and none named.
+    """
+    target = Target.parse(text)
+    flows = target.flows()
+    if len(flows) > 1:
+        choices = ", ".join(f"{target.source}:{flow.name}" for flow in flows)
+        raise UsageError(f"{target.source} has {len(flows)} flows; say which one: {choices}")
+    return flows[0]
+
+
+def load_all(texts: Iterable[str]) -> list[NamedFlow]:
+    """All flows of several targets, each once, in the order given.
+
+    Raises:
+        UsageError: As in `load_one`, or two different flows with the same slug.
+    """
+    found: dict[str, NamedFlow] = {}
+    for text in texts:
+        for flow in Target.parse(text).flows():
+            known = found.setdefault(flow.definition.slug, flow)
+            if known.definition is not flow.definition:
+                slug, both = flow.definition.slug, f"{_origin(known)} and {_origin(flow)}"
+                raise UsageError(f"two flows have the slug `{slug}`: {both}; rename one with `slug=`")
+    return list(found.values())
+
+
+def flows_in(module: ModuleType) -> list[NamedFlow]:
+    """The flows that a module's names reach; a class without steps is only a base of flows."""
+    found: dict[int, NamedFlow] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, FlowDefinition):
+            found.setdefault(id(value), NamedFlow(name, value))
+        elif isinstance(value, type) and issubclass(value, Flow) and value is not Flow:
+            definition = as_definition(value)
+            if definition.steps:
+                found.setdefault(id(definition), NamedFlow(value.__name__, definition))
+    return list(found.values())
+
+
+def _pick(name: str, flows: list[NamedFlow], source: str) -> NamedFlow:
+    for flow in flows:
+        if name in (flow.name, flow.definition.slug):
+            return flow
+    near = difflib.get_close_matches(
+        name, [word for flow in flows for word in (flow.name, flow.definition.slug)], n=1
+    )
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise UsageError(f"{source} has no flow {name}; {meant}It has: {', '.join(flow.name for flow in flows)}")
+
+
+def _origin(flow: NamedFlow) -> str:
+    return flow.definition.source or flow.name

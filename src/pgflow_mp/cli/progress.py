@@ -1,0 +1,121 @@
+"""What is going on in a run, in words: one line for each thing that changed between two looks at it.
+
+Pure: snapshots in, text out. The lines are for logs and pipes; a busy map step says how far it is at most
+once a second. The words are shared with the live display of a terminal (`screen`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgflow_mp.core.queries.progress import RunProgress, StepProgress
+
+#: Seconds between two lines that only say how far a step is.
+QUIET: Final = 1.0
+
+#: What the contract's skip reasons mean to a reader (core 2.5).
+_SKIP_REASONS: Final = {
+    "condition_unmet": "its condition was not met",
+    "handler_failed": "its handler failed",
+    "dependency_skipped": "a step that it depends on was skipped",
+}
+
+
+class Reporter:
+    """Turns successive snapshots of one run into lines."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, StepProgress] = {}
+        self._spoke_at = 0.0
+
+    def lines(self, progress: RunProgress) -> list[str]:
+        """What is new since the last call, in definition order of the steps."""
+        return [line for step in progress.steps for line in self._news_of(step, progress.seconds)]
+
+    def _news_of(self, step: StepProgress, now: float) -> Iterator[str]:
+        before = self._seen.get(step.slug)
+        self._seen[step.slug] = step
+        was = before.status if before else "created"
+        if step.status != was:
+            if was == "created" and step.status != "skipped":
+                yield f"{step.slug}: started{_count_of(step)}"
+            if step.ended:
+                yield f"{step.slug}: {outcome(step)}"
+            return
+        if step.status != "started" or before is None:
+            return
+        if step.retrying and step.error != before.error:
+            yield f"{step.slug}: {trouble(step)}"
+        if _is_counted(step) and step.done != before.done:
+            if now - self._spoke_at < QUIET:
+                self._seen[step.slug] = before  # say it later
+                return
+            self._spoke_at = now
+            yield f"{step.slug}: {step.done:,} of {step.tasks:,} done"
+
+
+def outcome(step: StepProgress) -> str:
+    """How a step ended, in a few words."""
+    if step.status == "completed":
+        return f"completed{_count_of(step)} in {duration(step.seconds or 0.0)}{_tries_of(step)}"
+    if step.status == "skipped":
+        return f"skipped: {skip_words(step.skip_reason)}"
+    return f"failed{_tries_of(step)}: {first_line(step.error)}"
+
+
+def trouble(step: StepProgress) -> str:
+    """Which attempts failed although the step goes on."""
+    tasks = (
+        "the task"
+        if step.retrying == 1 and not step.is_map
+        else f"{step.retrying:,} of {step.tasks or 0:,} tasks"
+    )
+    return f"{tasks} will be tried again after: {first_line(step.error)}"
+
+
+def skip_words(reason: str | None) -> str:
+    """A skip reason as a half sentence; the column is free text, so an unknown one is given as it is."""
+    return _SKIP_REASONS.get(reason or "", reason or "no reason given")
+
+
+def summary(progress: RunProgress) -> str:
+    """The last line of a run."""
+    tasks = sum(step.done for step in progress.steps)
+    plural = "" if tasks == 1 else "s"
+    return f"{progress.status} in {duration(progress.seconds)}, {tasks:,} task{plural} done"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader: ``0.12 s``, ``3.4 s``, ``2 min 05 s``, ``1 h 02 min``."""
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def first_line(error: str | None) -> str:
+    """The line of an error that says what happened; the stack follows below it (D-24)."""
+    return (error or "no error was recorded").strip().split("\n", 1)[0]
+
+
+def _is_counted(step: StepProgress) -> bool:
+    return step.is_map and step.tasks is not None
+
+
+def _count_of(step: StepProgress) -> str:
+    if not _is_counted(step):
+        return ""
+    return (
+        f" {step.tasks:,} task{'' if step.tasks == 1 else 's'}" if step.ended else f", {step.tasks:,} tasks"
+    )
+
+
+def _tries_of(step: StepProgress) -> str:
+    return f" after {step.attempts} attempts" if step.attempts > 1 else ""

@@ -1,0 +1,104 @@
+"""``pgflow-mp run``: one run of one flow, from nothing to its output.
+
+    load the flow and the input    nothing is touched before both are right
+    a database                     the one named, or the user's own embedded one
+    compile and start              one transaction: a refused start leaves nothing behind
+    work it off                    this run only (D-24), `work`
+    tell                           output on stdout, or the failing step on stderr
+
+stdout carries the output and nothing else: whatever handlers and their children print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.cli import database
+from pgflow_mp.cli.exits import FAILED, OK
+from pgflow_mp.cli.failure import explain
+from pgflow_mp.cli.given import read_input
+from pgflow_mp.cli.loading import load_one
+from pgflow_mp.cli.screen import display
+from pgflow_mp.cli.work import work_off
+from pgflow_mp.client import PgFlow
+from pgflow_mp.core.connecting import connect
+from pgflow_mp.engine.worker import available_cores
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from pgflow_mp.cli.database import Database
+    from pgflow_mp.cli.screen import Display
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.results import Run
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the flow once; the exit code tells how it ended."""
+    value = read_input(arguments.input)
+    with _stdout_is_stderr() as stdout:
+        flow = load_one(arguments.target).definition
+        screen = display()
+        with database.opened(arguments.dsn, screen.say) as db, PgFlow(db.dsn) as app:
+            run_id = start(app, db, flow, value, screen)
+            processes = arguments.processes or available_cores()
+            screen.say(f"{flow.slug}, run {run_id}: {db.title}, {_count(processes, 'process', 'processes')}")
+            asyncio.run(
+                work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout)
+            )
+            return _tell(app.get_run_with_states(run_id), stdout)
+
+
+def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: Display) -> UUID:
+    """Compile the flow and start its run in one transaction."""
+    with connect(db.dsn, purpose="run") as conn, conn.transaction():
+        compiled = app.compile(flow, recompile=db.is_development, conn=conn)
+        run_id = app.start_flow(flow, value, conn=conn)
+    if compiled.status == "recompiled":
+        screen.say(
+            f"{flow.slug} was compiled anew, its earlier runs are deleted: {'; '.join(compiled.differences)}"
+        )
+    elif compiled.options_changed:
+        screen.say(f"{flow.slug}: options updated: {'; '.join(compiled.options_changed)}")
+    return run_id
+
+
+def _tell(result: Run, stdout: int) -> int:
+    if result.failed:
+        print(f"pgflow-mp: {explain(result)}", file=sys.stderr)
+        return FAILED
+    _write_json(stdout, result.output)
+    return OK
+
+
+def _write_json(stdout: int, value: Any) -> None:
+    with os.fdopen(
+        os.dup(stdout), "w", encoding="utf-8"
+    ) as stream:  # JSON is UTF-8 whatever the locale (RFC 8259, 8.1)
+        json.dump(value, stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+@contextmanager
+def _stdout_is_stderr() -> Iterator[int]:
+    """Let file descriptor 1 mean stderr, here and in all children; yield the real stdout."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield stdout
+    finally:
+        sys.stdout.flush()
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

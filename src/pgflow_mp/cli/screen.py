@@ -1,0 +1,152 @@
+"""Where a person watches a run: a live table on a terminal, plain lines anywhere else. Always on stderr.
+
+stdout belongs to the run's output alone, so that `pgflow-mp run ... | jq` works. Both displays are told lines
+to say and snapshots of the run to show, the last one when it has ended.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from pgflow_mp.cli import progress as words
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    from rich.console import RenderableType
+
+    from pgflow_mp.core.queries.progress import RunProgress, StepProgress
+
+_MARKS = {
+    "completed": Text("✔", "green"),
+    "failed": Text("✘", "bold red"),
+    "skipped": Text("↷", "yellow"),
+    "created": Text("·", "dim"),
+}
+
+
+class Display(Protocol):
+    """Shows one run."""
+
+    def say(self, line: str) -> None:
+        """A line of its own, above everything that moves."""
+        ...
+
+    def show(self, progress: RunProgress) -> None:
+        """The run as it is now."""
+        ...
+
+    def close(self) -> None:
+        """Leave the last picture standing."""
+        ...
+
+
+def display(stream: TextIO | None = None) -> Display:
+    """The display that fits the stream (stderr): live on a terminal that can move its cursor, else lines."""
+    stream = stream if stream is not None else sys.stderr
+    console = Console(file=stream)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return LiveDisplay(console)
+    return LineDisplay(stream)
+
+
+class LineDisplay:
+    """Plain lines, each complete and flushed: for logs, pipes and CI."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._reporter = words.Reporter()
+
+    def say(self, line: str) -> None:
+        """Write the line."""
+        print(line, file=self._stream, flush=True)
+
+    def show(self, progress: RunProgress) -> None:
+        """Write what is new."""
+        for line in self._reporter.lines(progress):
+            self.say(line)
+
+    def close(self) -> None:
+        """Nothing moves, so nothing has to be left."""
+
+
+class LiveDisplay:
+    """One row a step, redrawn in place at each snapshot."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+
+    def say(self, line: str) -> None:
+        """Print the line above the table."""
+        self._console.print(Text(line), soft_wrap=True)
+
+    def show(self, progress: RunProgress) -> None:
+        """Redraw the table."""
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(self._table(progress), refresh=True)
+
+    def close(self) -> None:
+        """Stop redrawing; the table stays."""
+        self._live.stop()
+
+    def _table(self, progress: RunProgress) -> Table:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=1)
+        table.add_column(no_wrap=True)
+        table.add_column(width=24)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for step in progress.steps:
+            table.add_row(*self._row(step, progress))
+        return table
+
+    def _row(self, step: StepProgress, progress: RunProgress) -> tuple[RenderableType, ...]:
+        seconds = "" if step.seconds is None else words.duration(step.seconds)
+        return (
+            self._spinner if step.status == "started" else _MARKS.get(step.status, Text(" ")),
+            Text(step.slug, "dim" if step.status == "created" else ""),
+            _bar(step),
+            Text(_count(step)),
+            Text(seconds, "dim"),
+            _remark(step, progress),
+        )
+
+
+def _bar(step: StepProgress) -> RenderableType:
+    if not step.is_map or step.status in {"created", "skipped"} or not step.tasks:
+        return Text("")
+    return ProgressBar(total=step.tasks, completed=step.done, width=24)
+
+
+def _count(step: StepProgress) -> str:
+    if not step.is_map or step.tasks is None:
+        return ""
+    return f"{step.done:,}/{step.tasks:,}"
+
+
+def _remark(step: StepProgress, progress: RunProgress) -> Text:
+    if step.status == "failed":
+        return Text(words.first_line(step.error), "red")
+    if step.status == "skipped":
+        return Text(words.skip_words(step.skip_reason), "yellow")
+    if step.retrying:
+        return Text(words.trouble(step), "yellow")
+    if step.status == "started":
+        return Text(f"{step.running} running" if step.is_map and step.running else "", "dim")
+    if step.status == "created" and not progress.ended:
+        open_steps = {other.slug for other in progress.steps if not other.ended}
+        waiting = [dep for dep in step.deps if dep in open_steps]
+        return Text(f"waits for {', '.join(waiting)}" if waiting else "", "dim")
+    return Text("")

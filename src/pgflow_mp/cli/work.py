@@ -1,0 +1,142 @@
+"""Work off one run: a worker for it alone, a look at the database ten times a second, and an ear for signals.
+
+All share one event loop. The run's end in the database decides, not what the worker thinks; a signal and the
+time limit end it earlier. In each case the worker gives back at once what it holds: tasks that still run when
+the run is over, or when the person has left, are nobody's business any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from pgflow_mp.cli.exits import Interrupted
+from pgflow_mp.cli.progress import duration
+from pgflow_mp.core.queries.progress import run_progress
+from pgflow_mp.engine.link import LOST, Link
+from pgflow_mp.engine.worker import Worker
+from pgflow_mp.errors import PgflowError, RunNotFound, RunTimeout
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from pgflow_mp.cli.screen import Display
+    from pgflow_mp.definition import FlowDefinition
+
+#: Seconds from one look at the run to the next.
+LOOK_SECONDS = 0.1
+
+#: A look that takes long (a map step with very many tasks) makes the pause this many times as long as itself.
+PAUSES_FOR_A_LOOK = 10
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+async def work_off(
+    dsn: str, flow: FlowDefinition, run_id: UUID, screen: Display, *, processes: int, seconds: float | None
+) -> None:
+    """Run the tasks of one run until it ends, well or not.
+
+    Args:
+        dsn: The database.
+        flow: The run's flow.
+        run_id: The run.
+        screen: Where progress is shown.
+        processes: How many children.
+        seconds: The time limit; None for none.
+
+    Raises:
+        RunTimeout: The time is up.
+        Interrupted: A signal asked us to stop.
+    """
+    worker = Worker(dsn, [flow], processes=processes, grace=0.0, only_runs=[run_id])
+    watch = Watch(dsn, run_id, screen)
+    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    _hear(signals)
+    working = asyncio.create_task(worker.run())
+    watching = asyncio.create_task(watch.until_the_end())
+    interruption = asyncio.create_task(signals.get())
+    try:
+        await asyncio.wait(
+            {working, watching, interruption}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        worker.stop()
+        await working
+        if not watching.done():
+            await watch.look()
+    finally:
+        watching.cancel()
+        interruption.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await watch.close()
+    if watch.ended:
+        return
+    if watching.done() and not watching.cancelled():
+        watching.result()
+    if interruption.done() and not interruption.cancelled():
+        raise Interrupted(
+            interruption.result(),
+            f"run {run_id} is unfinished and stays so; none of its tasks is left claimed",
+        )
+    if seconds is not None:
+        raise RunTimeout(
+            run_id,
+            f"run {run_id} did not end within {duration(seconds)}; it is unfinished and stays so; "
+            "none of its tasks is left claimed",
+        )
+    raise PgflowError(
+        f"the worker was asked to finish (deprecated_at in pgflow.workers) before run {run_id} ended"
+    )
+
+
+class Watch:
+    """Looks at a run and shows what it sees.
+
+    Attributes:
+        ended: Whether the run was seen ended.
+    """
+
+    def __init__(self, dsn: str, run_id: UUID, screen: Display) -> None:
+        self._link = Link(dsn, "progress")
+        self._run_id = run_id
+        self._screen = screen
+        self.ended = False
+
+    async def until_the_end(self) -> None:
+        """Look until the run has ended.
+
+        Raises:
+            RunNotFound: Somebody deleted the run.
+        """
+        while not self.ended:
+            began = time.monotonic()
+            await self.look()
+            took = time.monotonic() - began
+            if not self.ended:
+                await asyncio.sleep(max(LOOK_SECONDS, PAUSES_FOR_A_LOOK * took))
+
+    async def look(self) -> None:
+        """Look once. A lost database is the worker's to report; a look is simply missed."""
+        try:
+            progress = await self._link.run(run_progress(self._run_id))
+        except LOST:
+            return
+        if progress is None:
+            raise RunNotFound(
+                f"run {self._run_id} is no longer in the database: its flow was deleted or compiled anew"
+            )
+        self._screen.show(progress)
+        self.ended = progress.ended
+
+    async def close(self) -> None:
+        """End the connection and leave the last picture standing."""
+        self._screen.close()
+        await self._link.close()
+
+
+def _hear(signals: asyncio.Queue[signal.Signals]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, signals.put_nowait, number)

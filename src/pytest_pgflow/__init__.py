@@ -1,1 +1,171 @@
-"""The pytest plugin of pgflow-mp."""
+"""The pytest plugin of pgflow-mp: a real database for every test, and flows that are tested like functions.
+
+Loaded by its entry point, by ``-p pytest_pgflow`` or by ``pytest_plugins = ["pytest_pgflow"]``. pytest looks
+for hooks and fixtures on the module that it loads, so they are all here, and thin: every pytest run on this
+machine pays for this import, also where no flow is ever tested. What does the work lives in private modules
+and is imported when a fixture asks. Nothing starts, connects or writes before that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    from pgflow_mp.client import PgFlow
+    from pgflow_mp.postgres import Server
+    from pytest_pgflow._databases import Databases
+    from pytest_pgflow._doubles import fails
+    from pytest_pgflow._options import Settings
+    from pytest_pgflow._runner import FlowFailed, FlowRunner, TestRun
+
+__all__ = [
+    "FlowFailed",
+    "FlowRunner",
+    "TestRun",
+    "fails",
+    "flow_runner",
+    "pgflow",
+    "pgflow_conn",
+    "pgflow_dsn",
+    "pgflow_server",
+    "pgflow_settings",
+]
+
+_LAZY = {
+    "FlowFailed": "_runner",
+    "FlowRunner": "_runner",
+    "TestRun": "_runner",
+    "fails": "_doubles",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use."""
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+# Options
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare every option twice: for the command line, and for the ini file."""
+    group = parser.getgroup("pgflow", "pgflow: a database and a runner for tests of flows")
+
+    def add(name: str, text: str, **more: Any) -> None:
+        group.addoption(f"--pgflow-{name}", dest=f"pgflow_{name}", default=None, help=text, **more)
+        parser.addini(f"pgflow_{name}", text)
+
+    add("dsn", "make the test databases on this server (environment: PGFLOW_TEST_DSN)", metavar="DSN")
+    add("server", "server to start: auto (default), embedded, system or docker", metavar="KIND")
+    add("image", "image of the docker server", metavar="IMAGE")
+    add(
+        "isolation",
+        "clone (default): a database a test; delete: one, emptied; none: one",
+        metavar="MODE",
+    )
+    add("executor", "run steps inline (default) or in a real process", metavar="NAME")
+    add("timeout", "seconds that one flow_runner.run may take (default 10)", metavar="SECONDS")
+    add("processes", "children of the process executor (default 2)", metavar="N")
+    add("keep", "keep the database of a failed test and say how to open it", action="store_const", const=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known to `--markers` and `--strict-markers`."""
+    config.addinivalue_line(
+        "markers",
+        "pgflow(*, executor=None, timeout=None, isolation=None, skip_delays=None, processes=None): "
+        "what this test wants differently from the pgflow plugin",
+    )
+
+
+# Fixtures
+
+
+@pytest.fixture(scope="session")
+def pgflow_settings() -> dict[str, Any]:
+    """Settings of the pgflow plugin: override this in a conftest.py and return a dict.
+
+    Keys: dsn, server, image, isolation, executor, timeout, processes, keep, setup. The command line and
+    PGFLOW_TEST_DSN come before it, the ini file after it.
+    """
+    return {}
+
+
+@pytest.fixture(scope="session")
+def _pgflow_settled(pytestconfig: pytest.Config, pgflow_settings: dict[str, Any]) -> Settings:
+    """The settings, checked and put together from every place that may give them."""
+    from pytest_pgflow._options import settle
+
+    return settle(pytestconfig, pgflow_settings)
+
+
+@pytest.fixture(scope="session")
+def pgflow_server(_pgflow_settled: Settings) -> Iterator[Server]:
+    """A Postgres for the session: started on first use, or the one that --pgflow-dsn names.
+
+    Under pytest-xdist each worker starts its own.
+    """
+    from pytest_pgflow._session import provide_server
+
+    with provide_server(_pgflow_settled) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _pgflow_databases(
+    pytestconfig: pytest.Config, pgflow_server: Server, _pgflow_settled: Settings
+) -> Iterator[Databases]:
+    from pytest_pgflow._session import provide_databases
+
+    with provide_databases(pytestconfig, pgflow_server, _pgflow_settled) as databases:
+        yield databases
+
+
+@pytest.fixture
+def pgflow_dsn(
+    request: pytest.FixtureRequest, _pgflow_databases: Databases, _pgflow_settled: Settings
+) -> Iterator[str]:
+    """DSN of a database with pgmq and pgflow installed, for this test alone."""
+    from pytest_pgflow._session import provide_database
+
+    with provide_database(request.node, _pgflow_databases, _pgflow_settled) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def pgflow_conn(pgflow_dsn: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in autocommit mode to the database of `pgflow_dsn`."""
+    import psycopg
+
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        yield conn
+
+
+@pytest.fixture
+def pgflow(pgflow_dsn: str) -> Iterator[PgFlow]:
+    """A client of the database of `pgflow_dsn`."""
+    from pgflow_mp.client import PgFlow
+
+    with PgFlow(pgflow_dsn) as client:
+        yield client
+
+
+@pytest.fixture
+def flow_runner(
+    request: pytest.FixtureRequest, pgflow_dsn: str, _pgflow_settled: Settings
+) -> Iterator[FlowRunner]:
+    """Runs flows on the database of `pgflow_dsn`: ``flow_runner.run(MyFlow, {...})``."""
+    from pytest_pgflow._session import provide_runner
+
+    with provide_runner(request.node, pgflow_dsn, _pgflow_settled) as runner:
+        yield runner

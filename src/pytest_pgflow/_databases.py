@@ -1,0 +1,276 @@
+"""Databases for tests: a template made once, a clone for each test, and nothing left behind.
+
+The template holds pgmq and both schemas. Its name carries a hash of all that went into it, and it gets
+that name only when it is complete, so a template that can be found can be used: by the next test, by the
+other workers of xdist, by another session on the same server. It refuses connections, because a single
+connection to it would make every clone wait.
+
+What belongs to whom can be read off the server itself. Our databases are named
+``pgflow_t_<session>_<worker>_<number>``, and each worker keeps one connection open whose
+``application_name`` says the same session and the template. Databases of a session that has no connection
+left were abandoned by a killed run, and are dropped here; nothing that is named differently ever is.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import itertools
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+from psycopg import errors as pg_errors
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from pgflow_mp.core.connecting import connect
+from pgflow_mp.core.install import install
+from pgflow_mp.errors import DatabaseUnreachable
+from pytest_pgflow import _reset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Serialises building and dropping templates on one server; any constant of our own would do.
+_TEMPLATE_LOCK = 0x7067_666C_6F77
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """A database that tests share one after the other.
+
+    Attributes:
+        dsn: The database.
+        bookkeeping: Its tables that had rows when it was new.
+    """
+
+    dsn: str
+    bookkeeping: frozenset[tuple[str, str]]
+
+
+class Databases:
+    """The databases that one worker of a test session makes on one server.
+
+    Args:
+        dsn: The server, and a database on it to give orders from. That database itself is not touched.
+        session: Eight letters or digits, the same in all xdist workers of the session, different in others.
+        worker: The xdist worker, or ``main``.
+        setup: Called with the DSN of the new template, to add what the application under test needs.
+        shared: Whether others use the server too, and its leftovers matter.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        session: str,
+        worker: str = "main",
+        setup: Callable[[str], object] | None = None,
+        shared: bool = True,
+    ) -> None:
+        self._dsn = dsn
+        self._session = session
+        self._worker = worker
+        self._setup = setup
+        self._shared = shared
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._template: str | None = None
+        self._lasting: dict[str, Lasting] = {}
+
+    def create(self, *, empty: bool = False) -> str:
+        """Make a database, a clone of the template unless ``empty``, and return its DSN."""
+        name = self._next_name()
+        if empty:
+            self._order("create database {} template template0", name)
+        else:
+            self._clone(name)
+        return make_conninfo(self._dsn, dbname=name)
+
+    def lasting(self, name: str) -> Lasting:
+        """Return the database of that name which stays until `close`; make it on first use."""
+        if name not in self._lasting:
+            dsn = self.create()
+            with connect(dsn, purpose="tests") as conn:
+                self._lasting[name] = Lasting(dsn, _reset.bookkeeping(conn))
+        return self._lasting[name]
+
+    def drop(self, dsn: str) -> None:
+        """Drop a database that `create` made, whoever is still connected to it."""
+        self._order("drop database if exists {} with (force)", database_name(dsn))
+
+    def keep(self, dsn: str) -> str:
+        """Rename a database so that no session's sweep takes it, and return its new DSN."""
+        old = database_name(dsn)
+        new = old.replace("pgflow_t_", "pgflow_kept_")
+        self._disconnect(old)
+        self._order("alter database {} rename to {}", old, new)
+        return make_conninfo(dsn, dbname=new)
+
+    def close(self) -> None:
+        """Drop what lasted, and the template unless another session uses it; hang up."""
+        if self._connection is None:
+            return
+        # A server that died during the session took everything along; its tests have failed already.
+        with suppress(psycopg.OperationalError, DatabaseUnreachable):
+            for lasting in self._lasting.values():
+                self.drop(lasting.dsn)
+            if self._template and self._shared:
+                self._drop_template(self._template)
+        self._connection.close()
+        self._connection = None
+
+    def _clone(self, name: str) -> None:
+        for _ in range(3):
+            template = self._template or self._find_or_build()
+            try:
+                self._order("create database {} template {}", name, template)
+            except pg_errors.InvalidCatalogName:
+                # The last other session that used the template dropped it before it saw us.
+                self._template = None
+            else:
+                return
+        raise RuntimeError(f"the template database {template} disappeared three times in a row")
+
+    def _find_or_build(self) -> str:
+        admin = self._admin()
+        if self._setup is not None:
+            # What a setup function does cannot be hashed, so its template is this worker's own.
+            self._template = self._build(self._next_name())
+            return self._template
+        name = self._template_name()
+        self._call_ourselves(f"{self._mark()} {name}")
+        admin.execute("select pg_advisory_lock(%s)", [_TEMPLATE_LOCK])
+        try:
+            if not self._exists(name):
+                self._order("alter database {} rename to {}", self._build(self._next_name()), name)
+        finally:
+            admin.execute("select pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])
+        self._template = name
+        return name
+
+    def _build(self, name: str) -> str:
+        self._order("create database {} template template0", name)
+        dsn = make_conninfo(self._dsn, dbname=name)
+        try:
+            install(dsn)
+            if self._setup is not None:
+                self._setup(dsn)
+            self._order("alter database {} with allow_connections false", name)
+            self._disconnect(name)
+        except BaseException:
+            self._order("drop database if exists {} with (force)", name)
+            raise
+        return name
+
+    def _disconnect(self, name: str) -> None:
+        self._admin().execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+        )
+
+    def _drop_template(self, name: str) -> None:
+        """Drop a template that no other session has put into its `application_name`."""
+        admin = self._admin()
+        admin.execute("select pg_advisory_lock(%s)", [_TEMPLATE_LOCK])
+        try:
+            others = admin.execute(
+                "select count(*) from pg_stat_activity"
+                " where pid <> pg_backend_pid() and application_name like %s",
+                [f"pgflow tests % {name}"],
+            ).fetchone()
+            if others == (0,):
+                self._order("drop database if exists {}", name)
+        finally:
+            admin.execute("select pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])
+
+    def _exists(self, name: str) -> bool:
+        return (
+            self._admin().execute("select from pg_database where datname = %s", [name]).fetchone() is not None
+        )
+
+    def _template_name(self) -> str:
+        version, pgmq = self._admin().execute(
+            "select current_setting('server_version_num'),"
+            " (select default_version from pg_available_extensions where name = 'pgmq')"
+        ).fetchone() or ("", "")
+        digest = hashlib.sha256(f"{_sources_digest()} {version} {pgmq}".encode()).hexdigest()[:12]
+        return f"pgflow_template_{digest}"
+
+    def _next_name(self) -> str:
+        return f"pgflow_t_{self._session}_{self._worker}_{next(_numbers)}"
+
+    def _admin(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed or self._connection.broken:
+            self._template = None
+            self._connection = connect(self._dsn, purpose="tests")
+            self._call_ourselves(self._mark())
+            if self._shared:
+                self._sweep()
+        return self._connection
+
+    def _call_ourselves(self, name: str) -> None:
+        self._admin().execute("select set_config('application_name', %s, false)", [name])
+
+    def _mark(self) -> str:
+        return f"pgflow tests {self._session}"
+
+    def _sweep(self) -> None:
+        """Drop databases of sessions that have no connection left: a killed run cannot tidy up."""
+        abandoned = (
+            self._admin()
+            .execute(
+                r"""
+            select datname
+            from pg_database
+            where datname ~ '^pgflow_t_[0-9a-z]{8}_(main|gw[0-9]+)_[0-9]+$'
+              and datdba = (select oid from pg_roles where rolname = current_user)
+              and not exists (select from pg_stat_activity
+                              where application_name ~ ('^pgflow tests ' || split_part(datname, '_', 3)))
+            """
+            )
+            .fetchall()
+        )
+        for (name,) in abandoned:
+            self._order("drop database if exists {} with (force)", name)
+
+    def _order(self, statement: LiteralString, *names: str) -> None:
+        query = sql.SQL(statement).format(*map(sql.Identifier, names))
+        try:
+            self._admin().execute(query)
+        except pg_errors.InsufficientPrivilege as error:
+            raise psycopg.OperationalError(
+                f"{str(error).strip()}: tests need a role that may create databases"
+                f' (alter role "{self._admin().info.user}" createdb)'
+            ) from error
+
+
+def database_name(dsn: str) -> str:
+    """Return the name of the database that a DSN points at."""
+    return str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+
+
+def session_name() -> str:
+    """Return a new name for a session that is not part of an xdist run."""
+    return uuid.uuid4().hex[:8]
+
+
+@functools.cache
+def _sources_digest() -> str:
+    """Hash the SQL that `install` may load: pgmq's and ours."""
+    digest = hashlib.sha256()
+    for package in ("pgmq", "pgflow_mp.core"):
+        # Found, not imported: pgmq's client pulls in far more than its SQL.
+        spec = importlib.util.find_spec(package)
+        folder = (
+            Path(spec.submodule_search_locations[0]) / "sql"
+            if spec and spec.submodule_search_locations
+            else Path()
+        )
+        for file in sorted(folder.rglob("*.sql")):
+            digest.update(f"{file.name}\0".encode() + file.read_bytes())
+    return digest.hexdigest()

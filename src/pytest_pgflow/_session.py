@@ -1,0 +1,105 @@
+"""What the fixtures do: which server, which database, and what is remembered of a test for its report."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgflow_mp.core.connecting import connect
+from pytest_pgflow import _reset
+from pytest_pgflow._databases import Databases, Lasting, session_name
+from pytest_pgflow._marker import read_markers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from pgflow_mp.postgres import Server
+    from pytest_pgflow._options import Settings
+
+    Node = pytest.Item | pytest.Collector
+
+
+@dataclass(slots=True)
+class Story:
+    """A database that a test used, for the report if the test fails.
+
+    Attributes:
+        dsn: The database.
+        since: Its clock when the test got it, where others used it before; their runs are not told.
+        kept: Whether it stays after the test.
+    """
+
+    dsn: str
+    since: datetime | None = None
+    kept: bool = False
+
+
+SESSION = pytest.StashKey[str]()
+STORIES = pytest.StashKey[list[Story]]()
+FAILED = pytest.StashKey[bool]()
+
+
+def identify(config: pytest.Config) -> tuple[str, str]:
+    """Return the name of the session, the same in all xdist workers, and the name of this worker.
+
+    Read from the config and not from the environment, which a pytest started by a test inherits.
+    """
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        return workerinput["testrunuid"][:8], workerinput["workerid"]
+    return config.stash.setdefault(SESSION, session_name()), "main"
+
+
+@contextmanager
+def provide_server(settings: Settings) -> Iterator[Server]:
+    """Provide the server that the settings ask for, and stop it if it was started here."""
+    from pgflow_mp import postgres
+
+    if settings.dsn:
+        yield postgres.from_dsn(settings.dsn)
+    else:
+        options: dict[str, Any] = {"image": settings.image} if settings.image else {}
+        with postgres.start(settings.server, durable=False, **options) as server:
+            yield server
+
+
+@contextmanager
+def provide_databases(config: pytest.Config, server: Server, settings: Settings) -> Iterator[Databases]:
+    """Provide the maker of this worker's databases."""
+    session, worker = identify(config)
+    databases = Databases(
+        server.dsn, session=session, worker=worker, setup=settings.setup, shared=server.kind == "dsn"
+    )
+    try:
+        yield databases
+    finally:
+        databases.close()
+
+
+@contextmanager
+def provide_database(
+    node: pytest.Item | pytest.Collector, databases: Databases, settings: Settings
+) -> Iterator[str]:
+    """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
+    isolation = read_markers(node).isolation or settings.isolation
+    own = isolation == "clone"
+    story = Story(databases.create()) if own else _join(databases.lasting(isolation), isolation)
+    node.stash.setdefault(STORIES, []).append(story)
+    try:
+        yield story.dsn
+    finally:
+        if own and not story.kept:
+            databases.drop(story.dsn)
+
+
+def _join(lasting: Lasting, isolation: str) -> Story:
+    """Enter the database that tests share; emptied before a test, so what a failed one left can be seen."""
+    with connect(lasting.dsn, purpose="tests") as conn:
+        if isolation == "delete":
+            _reset.empty(conn, keep=lasting.bookkeeping)
+        now = conn.execute("select clock_timestamp()").fetchone()
+    return Story(lasting.dsn, since=now[0] if now else None)

@@ -1,0 +1,188 @@
+"""The development server: one for each user and major version, durable, shared by who needs it.
+
+The first user starts it, later ones join it, and the last one to leave stops it; the data stay. Two
+file locks in its folder decide that. ``users.lock`` is held shared by every user of the server, so
+that whoever gets it alone is the last. ``change.lock`` is held alone while somebody joins or leaves,
+so that nobody joins a server that is being stopped. The kernel takes both from a killed process:
+its server goes on, and is joined by the next user and stopped by the last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgflow_mp.errors import ServerUnavailable
+from pgflow_mp.postgres import folders
+from pgflow_mp.postgres.account import can_enter, give, server_account
+from pgflow_mp.postgres.launcher import (
+    START_SECONDS,
+    Place,
+    launch,
+    read_postmaster,
+    running,
+    socket_fits,
+    stop,
+    tail,
+)
+from pgflow_mp.postgres.local import check_major, find_binaries, holds_data, prepare_data
+from pgflow_mp.postgres.locks import FileLock
+from pgflow_mp.postgres.server import Server
+from pgflow_mp.postgres.settings import defaults
+from pgflow_mp.postgres.unavailable import Unavailable
+
+if TYPE_CHECKING:
+    from pgflow_mp.postgres.account import Account
+    from pgflow_mp.postgres.binaries import Binaries
+
+ROOT_DATA = Path("/var/lib/pgflow-mp")
+"""Root's development data, when the account that runs the server cannot reach root's own folder."""
+
+CHANGE_SECONDS = 120.0
+"""How long to wait for others who join or leave: a first start with initdb on a slow disk, or a shutdown."""
+
+
+def development(kind: str = "auto") -> Server:
+    """Start or join this user's development server; its `stop` leaves it.
+
+    The data are in ``$XDG_DATA_HOME/pgflow-mp/development-MAJOR`` (``~/.local/share`` by default), for
+    root in ``/var/lib/pgflow-mp`` where the unprivileged account that runs the server gets in.
+
+    Args:
+        kind: ``embedded``, ``system``, or ``auto``: the first of the two that is there.
+
+    Raises:
+        ServerUnavailable: Neither can be had; lists why.
+        ValueError: Another kind.
+    """
+    if kind not in ("auto", "embedded", "system"):
+        raise ValueError(f"a development server is auto, embedded or system, not {kind!r}")
+    attempts = []
+    for each in ("embedded", "system") if kind == "auto" else (kind,):
+        try:
+            return shared(each, "development", durable=True)
+        except Unavailable as reason:
+            attempts.append((each, str(reason)))
+    raise ServerUnavailable(attempts)
+
+
+def shared(kind: str, name: str, *, durable: bool) -> Server:
+    """Start or join the shared server `name` of this user.
+
+    Raises:
+        Unavailable: It cannot be had; says why.
+    """
+    account = server_account()
+    binaries = find_binaries(kind, account)
+    home = _Home(_folder(account, f"{name}-{binaries.major}"), account)
+    with FileLock(home.path / "change.lock").alone(CHANGE_SECONDS):
+        users = FileLock(home.path / "users.lock")
+        users.share()
+        try:
+            place = home.joined() or home.started(binaries, durable=durable)
+        except BaseException:
+            users.close()
+            raise
+    return Server(
+        dsn=place.dsn,
+        kind=kind,
+        version=_version(place, binaries),
+        stop=lambda: home.leave(users),
+        log_tail=lambda lines: tail(place.log, lines),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """The folder of a shared server, with its locks, data and log."""
+
+    path: Path
+    account: Account | None
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    def place(self, socket: Path) -> Place:
+        return Place(self.data, socket, self.path / "log", self.account)
+
+    def joined(self) -> Place | None:
+        """Find the running server, whoever started it; None when there is none."""
+        deadline = time.monotonic() + START_SECONDS
+        while running(self.data) is not None:
+            postmaster = read_postmaster(self.data)
+            if postmaster and postmaster.status == "ready":
+                return self.place(postmaster.socket)
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"the server of {self.data} runs but does not get ready; the end of its log:\n"
+                    f"{tail(self.path / 'log', 15)}"
+                )
+            time.sleep(0.02)
+        return None
+
+    def started(self, binaries: Binaries, *, durable: bool) -> Place:
+        """Start the server, on new data if there are none."""
+        place = self.place(self._socket_folder())
+        if place.log.exists():
+            place.log.replace(place.log.with_name("log.old"))
+        if not holds_data(self.data):
+            prepare_data(place, binaries, durable=durable)
+        check_major(self.data, binaries)
+        self._forget_dead_server(place.socket)
+        launch(place, binaries, defaults(durable=durable))
+        return place
+
+    def _socket_folder(self) -> Path:
+        return self.path if socket_fits(self.path) else folders.short(self.path, self.account)
+
+    def _forget_dead_server(self, socket: Path) -> None:
+        """Remove the lock files of a server that no longer runs.
+
+        Postgres does so itself unless another process of the account has got the dead server's pid,
+        as after a reboot or in a restarted container. It checks for left-over backends by its shared
+        memory, not by these files (PostgreSQL's src/backend/port/sysv_shmem.c).
+        """
+        for left in (self.data / "postmaster.pid", *socket.glob(".s.PGSQL.*")):
+            left.unlink(missing_ok=True)
+
+    def leave(self, users: FileLock) -> None:
+        """Give up our share; stop the server if nobody else has one."""
+        try:
+            change = FileLock(self.path / "change.lock").alone(CHANGE_SECONDS)
+        except Unavailable:
+            # Somebody starts or stops it very slowly. The next to leave will find itself the last.
+            users.close()
+            return
+        with change, contextlib.closing(users):
+            if users.try_alone():
+                stop(self.data, signal.SIGINT)
+
+
+def _folder(account: Account | None, name: str) -> Path:
+    usual = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    base = usual / "pgflow-mp" if can_enter(usual, account) else ROOT_DATA
+    path = base.absolute().resolve() / name
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+        give(path, account)
+    except OSError as error:
+        raise Unavailable(f"the folder of the development server cannot be made: {error}") from error
+    if not can_enter(path, account):
+        raise Unavailable(f"the account that runs the server cannot reach {path}; set XDG_DATA_HOME")
+    return path
+
+
+def _version(place: Place, binaries: Binaries) -> str:
+    """Return the running server's version; a joined one may be older than our binaries."""
+    import psycopg
+
+    with psycopg.connect(place.dsn, autocommit=True) as conn:
+        told = conn.info.parameter_status("server_version")
+    return told.split(" ", 1)[0] if told else binaries.version

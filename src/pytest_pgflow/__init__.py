@@ -66,14 +66,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(f"pgflow_{name}", text)
 
     add("dsn", "make the test databases on this server (environment: PGFLOW_TEST_DSN)", metavar="DSN")
-    add("server", "server to start: auto (default), embedded, system or docker", metavar="KIND")
+    add("server", "server to start (default: auto)", choices=("auto", "embedded", "system", "docker"))
     add("image", "image of the docker server", metavar="IMAGE")
     add(
         "isolation",
-        "clone (default): a database a test; delete: one, emptied; none: one",
-        metavar="MODE",
+        "clone (default): a database for each test; delete: one for all, emptied; none: one for all",
+        choices=("clone", "delete", "none"),
     )
-    add("executor", "run steps inline (default) or in a real process", metavar="NAME")
+    add("executor", "run steps inline (default) or in real processes", choices=("inline", "process"))
     add("timeout", "seconds that one flow_runner.run may take (default 10)", metavar="SECONDS")
     add("processes", "children of the process executor (default 2)", metavar="N")
     add("keep", "keep the database of a failed test and say how to open it", action="store_const", const=True)
@@ -86,6 +86,14 @@ def pytest_configure(config: pytest.Config) -> None:
         "pgflow(*, executor=None, timeout=None, isolation=None, skip_delays=None, processes=None): "
         "what this test wants differently from the pgflow plugin",
     )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a marker that says what nobody understands, also where no fixture would read it."""
+    if item.get_closest_marker("pgflow"):
+        from pytest_pgflow._marker import read_markers
+
+        read_markers(item)
 
 
 # Fixtures

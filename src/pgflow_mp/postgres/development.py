@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.errors import ServerUnavailable
 from pgflow_mp.postgres import folders
-from pgflow_mp.postgres.account import can_enter, give, server_account
+from pgflow_mp.postgres.account import can_enter, server_account
 from pgflow_mp.postgres.launcher import (
     START_SECONDS,
     Place,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pgflow_mp.postgres.binaries import Binaries
 
 ROOT_DATA = Path("/var/lib/pgflow-mp")
-"""Root's development data, when the account that runs the server cannot reach root's own folder."""
+"""Root's development data: root's own home is closed to the account that runs the server."""
 
 CHANGE_SECONDS = 120.0
 """How long to wait for others who join or leave: a first start with initdb on a slow disk, or a shutdown."""
@@ -50,8 +50,9 @@ CHANGE_SECONDS = 120.0
 def development(kind: str = "auto") -> Server:
     """Start or join this user's development server; its `stop` leaves it.
 
-    The data are in ``$XDG_DATA_HOME/pgflow-mp/development-MAJOR`` (``~/.local/share`` by default), for
-    root in ``/var/lib/pgflow-mp`` where the unprivileged account that runs the server gets in.
+    The data are in ``$XDG_DATA_HOME/pgflow-mp/development-MAJOR``. Without XDG_DATA_HOME that is in
+    ``~/.local/share``; for root it is ``/var/lib/pgflow-mp``, since the unprivileged account that runs
+    the server for root has to get there.
 
     Args:
         kind: ``embedded``, ``system``, or ``auto``: the first of the two that is there.
@@ -139,7 +140,8 @@ class _Home:
         return place
 
     def _socket_folder(self) -> Path:
-        return self.path if socket_fits(self.path) else folders.short(self.path, self.account)
+        usual = self.path / folders.SOCKET
+        return usual if socket_fits(usual) else folders.short(self.path, self.account)
 
     def _forget_dead_server(self, socket: Path) -> None:
         """Remove the lock files of a server that no longer runs.
@@ -165,18 +167,27 @@ class _Home:
 
 
 def _folder(account: Account | None, name: str) -> Path:
-    usual = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    base = usual / "pgflow-mp" if can_enter(usual, account) else ROOT_DATA
-    path = base.absolute().resolve() / name
+    path = _data_home(account).absolute().resolve() / name
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
-        give(path, account)
+        if account:
+            path.parent.chmod(0o711)
+        folders.share_out(path, account, folders.SOCKET)
     except OSError as error:
         raise Unavailable(f"the folder of the development server cannot be made: {error}") from error
     if not can_enter(path, account):
         raise Unavailable(f"the account that runs the server cannot reach {path}; set XDG_DATA_HOME")
     return path
+
+
+def _data_home(account: Account | None) -> Path:
+    chosen = os.environ.get("XDG_DATA_HOME")
+    if account is None:
+        return Path(chosen or Path.home() / ".local" / "share") / "pgflow-mp"
+    # Not in a home folder as root: it may be that of the person who called sudo.
+    if chosen and can_enter(Path(chosen), account):
+        return Path(chosen) / "pgflow-mp"
+    return ROOT_DATA
 
 
 def _version(place: Place, binaries: Binaries) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PREFIX = "pgflow-mp-"
 OWNER = "owner.pid"
 DATA = "data"
+SOCKET = "s"
 CONTAINER = "container"
 """File with the name of the container that the folder stands for."""
 
@@ -52,6 +53,11 @@ class Folder:
         """Where a throw-away server has its data."""
         return self.path / DATA
 
+    @property
+    def socket(self) -> Path:
+        """Where the server has its socket."""
+        return self.path / SOCKET
+
     def remove(self) -> None:
         """Remove it with all that is in it, the owner's note last: without it no sweep would finish."""
         for path in self.path.iterdir():
@@ -62,14 +68,26 @@ class Folder:
 
 
 def make(account: Account | None) -> Folder:
-    """Make a folder that only we, and the account that runs the server, get into."""
+    """Make a folder for a server, with a folder for its socket that only it and we get into."""
     # Resolved: the path is compared with command lines, and /tmp is a link on macOS.
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_parent(account))).resolve()
     owned = FileLock(path / OWNER)
     owned.share()
     (path / OWNER).write_text(f"{os.getpid()}\n")
-    give(path, account)
+    share_out(path, account, SOCKET)
     return Folder(path, owned)
+
+
+def share_out(path: Path, account: Account | None, *names: str) -> None:
+    """Make the server's own folders in `path`, which itself stays ours.
+
+    The account that root lends to a server gets through `path` but cannot write there: what we
+    write as root (log, locks) is then never a link that the account placed.
+    """
+    path.chmod(0o711 if account else 0o700)
+    for name in names:
+        (path / name).mkdir(mode=0o700, exist_ok=True)
+        give(path / name, account)
 
 
 def short(long: Path, account: Account | None) -> Path:
@@ -93,7 +111,7 @@ def short(long: Path, account: Account | None) -> Path:
 def _parent(account: Account | None) -> Path:
     """Return the system's temporary folder, or /tmp when a socket's path would get too long there."""
     usual = Path(tempfile.gettempdir()).resolve()
-    if socket_fits(usual / f"{PREFIX}12345678") and can_enter(usual, account):
+    if socket_fits(usual / f"{PREFIX}12345678" / SOCKET) and can_enter(usual, account):
         return usual
     return Path("/tmp").resolve()  # noqa: S108 - mkdtemp makes the folder, with mode 0700
 

@@ -16,7 +16,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from pgflow_mp.postgres.account import run_as
 from pgflow_mp.postgres.settings import as_arguments
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 PORT = 5432
 """Part of the socket's file name only; nothing listens on a port."""
 
+INITDB_SECONDS = 300.0
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
@@ -96,7 +97,7 @@ def make_data(place: Place, binaries: Binaries, *, durable: bool) -> None:
     if not durable:
         arguments.append("--no-sync")
     try:
-        with place.log.open("ab") as log:
+        with _opened(place.log) as log:
             done = subprocess.run(
                 [binaries.initdb, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -106,6 +107,7 @@ def make_data(place: Place, binaries: Binaries, *, durable: bool) -> None:
                 env=_environment(),
                 start_new_session=True,
                 check=False,
+                timeout=INITDB_SECONDS,
                 **run_as(place.account),
             )
     except (OSError, subprocess.SubprocessError) as error:
@@ -139,7 +141,7 @@ def _spawn(command: list[str], place: Place) -> int:
     The shell leaves at once, so that the program is a child of init, as with ``pg_ctl start``.
     """
     try:
-        with place.log.open("ab") as log:
+        with _opened(place.log) as log:
             told = subprocess.run(
                 ["/bin/sh", "-c", '"$@" >&2 & echo $!', "sh", *command],
                 stdin=subprocess.DEVNULL,
@@ -154,6 +156,11 @@ def _spawn(command: list[str], place: Place) -> int:
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{command[0]} does not run: {error}") from error
     return int(told.stdout)
+
+
+def _opened(log: Path) -> BinaryIO:
+    """Open the log for appending. It holds statements and their values: nobody else may read it."""
+    return open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
 def _environment() -> dict[str, str]:

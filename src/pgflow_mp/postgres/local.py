@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgflow_mp.postgres import folders
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from pgflow_mp.postgres.account import Account
     from pgflow_mp.postgres.binaries import Binaries
+
+MAKING = ".pgflow-mp-making"
+"""Folder inside a data folder while initdb works."""
 
 
 def find_binaries(kind: str, account: Account | None) -> Binaries:
@@ -44,7 +49,7 @@ def start_local(kind: str, *, durable: bool, data_dir: Path | None, settings: Ma
     account = owner_of(data) if data and exists else server_account()
     binaries = find_binaries(kind, account)
     folder = folders.make(account)
-    place = Place(data or folder.data, folder.path, folder.path / "log", account)
+    place = Place(data or folder.data, folder.socket, folder.path / "log", account)
 
     def end() -> None:
         # Data that stay must be whole without a recovery, since fsync may have been off.
@@ -69,39 +74,61 @@ def start_local(kind: str, *, durable: bool, data_dir: Path | None, settings: Ma
 
 
 def holds_data(folder: Path) -> bool:
-    """Say whether `folder` has been through initdb.
+    """Say whether `folder` has been through initdb; clear away a half-made one of ours.
 
     Raises:
         Unavailable: It holds something else, which we do not touch.
     """
     try:
         content = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if MAKING in content:
+            _clear(folder)
+            return False
     except OSError as error:
         raise Unavailable(f"the data folder {folder} cannot be used: {error}") from error
-    if "PG_VERSION" in content:
-        return True
-    if content:
+    if content and "PG_VERSION" not in content:
         raise Unavailable(f"the folder {folder} is neither empty nor a Postgres data folder")
-    return False
+    return bool(content)
 
 
 def prepare_data(place: Place, binaries: Binaries, *, durable: bool) -> None:
-    """Make the data folder, whole or not at all.
+    """Make the data folder, whole or not at all, even if we are killed on the way.
+
+    initdb works in a folder inside; its result is moved up when it is whole. As long as that inner
+    folder is there, `holds_data` takes the data for half-made. (Not a rename of the data folder
+    itself: it may be the mount point of a volume.)
 
     Raises:
         Unavailable: It cannot be made; says why.
     """
+    making = place.data / MAKING
     try:
         place.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.data.chmod(0o700)
         give(place.data, place.account)
+        make_data(replace(place, data=making), binaries, durable=durable)
+        for made in making.iterdir():
+            made.rename(place.data / made.name)
+        if durable:
+            _sync(place.data)
+        making.rmdir()
     except OSError as error:
         raise Unavailable(f"the data folder {place.data} cannot be made: {error}") from error
+
+
+def _clear(folder: Path) -> None:
+    # The marker goes last, so that a killed clearing is taken up again.
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == MAKING):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _sync(folder: Path) -> None:
+    """Make the entries of `folder` durable (initdb did so for what is below)."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        make_data(place, binaries, durable=durable)
-    except BaseException:
-        for left in place.data.iterdir():  # a half-made folder would be taken for data next time
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        raise
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def check_major(data: Path, binaries: Binaries) -> None:

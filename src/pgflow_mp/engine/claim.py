@@ -1,0 +1,142 @@
+"""Claiming: ask the database for as many tasks as can start, hand them to the executor, and wait when there are none.
+
+Three things end a wait: a notification that work is available, a child that became free, and the poll interval.
+Polling is the truth, the notification only a hint. All flows are asked in one round trip, in an order that rotates,
+so that a flow with a long queue does not keep the others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgflow_mp.core.queries.tasks import claim_tasks
+from pgflow_mp.engine.backoff import Backoff
+from pgflow_mp.engine.link import LOST
+from pgflow_mp.engine.returning import key_of_claim
+from pgflow_mp.engine.wait import wait_for_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from pgflow_mp.core.queries.tasks import ClaimedTask
+    from pgflow_mp.engine.appetite import Appetite
+    from pgflow_mp.engine.dispatch import Dispatch
+    from pgflow_mp.engine.link import Link
+    from pgflow_mp.engine.returning import Returner
+    from pgflow_mp.executors.base import Executor
+
+logger = logging.getLogger("pgflow_mp.claim")
+
+# A task of a step that nobody here knows comes back so often; another worker may have taken it by then.
+UNKNOWN_STEP_DELAY_SECONDS = 5
+
+
+class Claimer:
+    """The claim loop of a worker."""
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        worker_ids: Mapping[str, UUID],
+        executor: Executor,
+        appetite: Appetite,
+        dispatch: Dispatch,
+        returner: Returner,
+        poll_interval: float,
+        only_runs: Sequence[UUID] | None,
+    ) -> None:
+        self._link = link
+        self._worker_ids = worker_ids
+        self._slugs = list(worker_ids)
+        self._executor = executor
+        self._appetite = appetite
+        self._dispatch = dispatch
+        self._returner = returner
+        self._poll_interval = poll_interval
+        self._only_runs = only_runs
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self.last_success: float | None = None
+
+    def wake(self) -> None:
+        """Look for work now: there is some, or there is room for some."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Claim nothing more; what a claim under way returns is given back."""
+        self._stopping = True
+        self._wake.set()
+
+    def leave(self, flow_slug: str) -> None:
+        """Claim no more tasks of this flow."""
+        self._slugs = [slug for slug in self._slugs if slug != flow_slug]
+
+    async def run(self) -> None:
+        """Claim until stopped."""
+        backoff = Backoff()
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                hungry = await self._claim()
+            except psycopg.Error as error:
+                # A refused statement, say a missing queue, is a poll error like a lost connection (generations 2.6).
+                delay = backoff.next()
+                kind = "lost the database" if isinstance(error, LOST) else "was refused"
+                logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, str(error).strip())
+                await asyncio.sleep(delay)
+                continue
+            backoff.reset()
+            self.last_success = time.monotonic()
+            if hungry:
+                await wait_for_event(self._wake, self._poll_interval)
+
+    async def _claim(self) -> bool:
+        """Claim once; return whether there was room for more than there was work."""
+        wanted = self._wanted()
+        total = sum(wanted.values())
+        if total == 0:
+            return True  # nothing can start; a finished task wakes the loop
+        claimed = await self._link.run(
+            claim_tasks(
+                list(wanted),
+                [self._worker_ids[slug] for slug in wanted],
+                list(wanted.values()),
+                self._only_runs,
+            )
+        )
+        self._rotate()
+        if self._stopping:
+            await self._return(claimed)
+        elif claimed:
+            await self._start(claimed)
+        return len(claimed) < total
+
+    def _wanted(self) -> dict[str, int]:
+        size, free = self._executor.size, self._executor.free
+        wanted = {slug: self._appetite.quantity(slug, size=size, free=free) for slug in self._slugs}
+        return {slug: quantity for slug, quantity in wanted.items() if quantity > 0}
+
+    def _rotate(self) -> None:
+        self._slugs = self._slugs[1:] + self._slugs[:1]
+
+    async def _start(self, claimed: Sequence[ClaimedTask]) -> None:
+        try:
+            calls, unknown = await self._dispatch.calls(claimed)
+        except BaseException:
+            await self._return(claimed)
+            raise
+        for call in calls:
+            self._appetite.meet(call.flow.slug, call.step.slug)
+            self._executor.submit(call)
+        await self._return(unknown, delay=UNKNOWN_STEP_DELAY_SECONDS)
+
+    async def _return(self, claimed: Sequence[ClaimedTask], *, delay: int = 0) -> None:
+        keys = [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in claimed]
+        await self._returner.give_back(keys, delay=delay)

@@ -1,0 +1,131 @@
+"""Settling: the outcomes of tasks go back to the database, many in one call.
+
+Batches form by themselves: while one settle call is on its way the next outcomes gather, and when the system is
+idle a single outcome leaves at once, so batching adds no latency. A settle names worker and attempt, and repeating
+one is safe (D-5); so a lost connection only means to send the same batch again until the database has answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
+from pgflow_mp.engine.backoff import Backoff
+from pgflow_mp.engine.link import LOST
+from pgflow_mp.executors.base import Completed, Failed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pgflow_mp.core.queries.tasks import Settled
+    from pgflow_mp.engine.link import Link
+    from pgflow_mp.executors.base import Outcome
+
+logger = logging.getLogger("pgflow_mp.settle")
+
+MOST_TASKS = 500
+MOST_BYTES = 16 * 1024 * 1024
+
+
+class Settler:
+    """Collects outcomes and settles them in batches, in the order in which they came."""
+
+    def __init__(self, link: Link, on_settled: Callable[[Sequence[Outcome], Sequence[Settled]], None]) -> None:
+        self._link = link
+        self._on_settled = on_settled
+        self._pending: deque[Outcome] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def put(self, outcome: Outcome) -> None:
+        """Take an outcome; it is settled as soon as the call before it is through."""
+        self._pending.append(outcome)
+        self._idle.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Settle until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while batch := self._take_batch():
+                await self._settle(batch)
+            self._idle.set()
+
+    async def flushed(self) -> None:
+        """Wait until everything that was put is settled."""
+        await self._idle.wait()
+
+    def _take_batch(self) -> list[Outcome]:
+        batch: list[Outcome] = []
+        size = 0
+        while self._pending and len(batch) < MOST_TASKS and size < MOST_BYTES:
+            outcome = self._pending.popleft()
+            batch.append(outcome)
+            size += len(_payload(outcome))
+        return batch
+
+    async def _settle(self, batch: list[Outcome]) -> None:
+        backoff = Backoff()
+        statement = settle_tasks([_settlement(outcome) for outcome in batch])
+        while True:
+            try:
+                settled = await self._link.run(statement)
+            except LOST as error:
+                delay = backoff.next()
+                logger.warning(
+                    "settling %d tasks failed, trying again in %.1f s: %s",
+                    len(batch),
+                    delay,
+                    _sentence(error),
+                )
+                await asyncio.sleep(delay)
+            except psycopg.Error as error:
+                await self._settle_apart(batch, error)
+                return
+            else:
+                self._on_settled(batch, settled)
+                return
+
+    async def _settle_apart(self, batch: list[Outcome], error: psycopg.Error) -> None:
+        """The database refuses the batch: find the one to blame, so that it never costs its neighbours (D-6)."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._settle(batch[:middle])
+            await self._settle(batch[middle:])
+        elif isinstance(batch[0], Completed):
+            call = batch[0].call
+            text = f"The database refused the output of step {call.step.slug!r}: {_sentence(error)}"
+            await self._settle([Failed(call, text, "output", seconds=batch[0].seconds)])
+        else:
+            # Its claim runs out and recovery takes the task; nothing is lost.
+            logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, _sentence(error))
+
+
+def _settlement(outcome: Outcome) -> Settlement:
+    call = outcome.call
+    completed = isinstance(outcome, Completed)
+    return Settlement(
+        run_id=call.run_id,
+        step_slug=call.step.slug,
+        task_index=call.task_index,
+        attempt=call.attempt,
+        worker_id=call.worker_id,
+        output=outcome.output if isinstance(outcome, Completed) else None,
+        error=None if completed else outcome.error,  # type: ignore[union-attr]
+        retryable=True if completed else outcome.retryable,  # type: ignore[union-attr]
+    )
+
+
+def _payload(outcome: Outcome) -> str:
+    return (outcome.output or "") if isinstance(outcome, Completed) else outcome.error
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0]

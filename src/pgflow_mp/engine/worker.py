@@ -1,0 +1,231 @@
+"""One worker: the composition root of the engine, and its life.
+
+    start:  worker rows, children, recovery, then claim, settle, beat and listen side by side
+    stop:   claim nothing more, let running tasks finish for up to `grace` seconds, give the rest back,
+            settle what came, mark the worker stopped
+
+Whatever ends it, nothing claimed is left behind: what it could not give back itself (kill -9), recovery does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
+from pgflow_mp.engine.appetite import HORIZON_SECONDS, Appetite
+from pgflow_mp.engine.claim import Claimer
+from pgflow_mp.engine.dispatch import Dispatch
+from pgflow_mp.engine.heartbeat import Heart
+from pgflow_mp.engine.host import this_process
+from pgflow_mp.engine.link import Link
+from pgflow_mp.engine.listen import Listener
+from pgflow_mp.engine.recovery import Recovery
+from pgflow_mp.engine.returning import Returner, key_of_call
+from pgflow_mp.engine.settle import Settler
+from pgflow_mp.executors.process.pool import ProcessPool
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from uuid import UUID
+
+    from pgflow_mp.core.queries.tasks import Settled
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.executors.base import Outcome, TaskCall
+
+logger = logging.getLogger("pgflow_mp.worker")
+
+# Calls that wait in the parent longer than this are given back: something slower than expected is in front.
+UNSTARTED_SECONDS = 5 * HORIZON_SECONDS
+
+LAST_WORDS_SECONDS = 10.0
+
+
+class Worker:
+    """Runs the steps of some flows in child processes until it is stopped.
+
+    Args:
+        dsn: The database; `pgflow-mp install` has made it ready.
+        flows: The flows whose tasks it takes; each must be compiled in the database.
+        processes: Children; by default one for each core that this process may use.
+        grace: Seconds that running tasks may take to finish after `stop`.
+        poll_interval: Seconds between looks for work that no notification announced.
+        only_runs: Take tasks of these runs only (D-24).
+        max_tasks_per_child: Replace a child after so many tasks.
+        max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
+        preload: Modules that the children find already imported.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        flows: Sequence[FlowDefinition],
+        *,
+        processes: int | None = None,
+        grace: float = 25.0,
+        poll_interval: float = 1.0,
+        only_runs: Sequence[UUID] | None = None,
+        max_tasks_per_child: int | None = None,
+        max_memory_per_child: int | None = None,
+        preload: Sequence[str] = (),
+    ) -> None:
+        self._flows = {flow.slug: flow for flow in flows}
+        self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
+        self._identity = this_process()
+        self._grace = grace
+        self._dsn = dsn
+        self._stopped = asyncio.Event()
+        self._now = asyncio.Event()
+        self._appetite = Appetite()
+        self._links = {name: Link(dsn, name) for name in ("claim", "settle", "heartbeat", "recovery")}
+        self._pool = ProcessPool(
+            processes or available_cores(),
+            on_outcome=self._finished,
+            preload=preload,
+            max_tasks_per_child=max_tasks_per_child,
+            max_memory_per_child=max_memory_per_child,
+        )
+        self._settler = Settler(self._links["settle"], self._settled)
+        self._returner = Returner(self._links["settle"])
+        self._claimer = Claimer(
+            self._links["claim"],
+            worker_ids=self._worker_ids,
+            executor=self._pool,
+            appetite=self._appetite,
+            dispatch=Dispatch(self._links["claim"], self._flows, self._worker_ids),
+            returner=self._returner,
+            poll_interval=poll_interval,
+            only_runs=only_runs,
+        )
+        self._recovery = Recovery(self._links["recovery"], self._identity)
+        self._open_flows = set(self._flows)
+
+    def stop(self) -> None:
+        """Finish: the first call drains, a second one gives running tasks back at once."""
+        if self._stopped.is_set():
+            self._now.set()
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Work until `stop` is called or every flow is deprecated.
+
+        Raises:
+            psycopg.OperationalError: The database cannot be reached at the start.
+            ExecutorError: The children cannot start.
+        """
+        loops: list[asyncio.Task[None]] = []
+        try:
+            await self._start()
+            loops = [self._loop(name, loop) for name, loop in self._loops()]
+            stopped = asyncio.create_task(self._stopped.wait())
+            await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            for task in loops:
+                if task.done() and not task.cancelled():
+                    task.result()  # a loop that ended by itself ends the worker with its error
+        finally:
+            await self._finish(loops)
+
+    async def _start(self) -> None:
+        """Register first: a claim refers to the worker row (core 3.13.2)."""
+        await self._links["claim"].run(register_workers(self._worker_ids, self._identity))
+        await self._pool.start()
+        with suppress(psycopg.Error):
+            await self._recovery.recover()
+        logger.info(
+            "worker is ready: %d children for %s",
+            self._pool.size,
+            ", ".join(sorted(self._flows)) or "no flow",
+        )
+
+    def _loops(self) -> list[tuple[str, Coroutine[None, None, None]]]:
+        heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
+        listener = Listener(self._dsn, self._flows, self._claimer.wake)
+        return [
+            ("claim", self._claimer.run()),
+            ("settle", self._settler.run()),
+            ("heartbeat", heart.run()),
+            ("listen", listener.run()),
+            ("recovery", self._recovery.run()),
+            ("tail", self._return_tail()),
+            ("pool", self._pool.failed()),
+        ]
+
+    @staticmethod
+    def _loop(name: str, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(loop, name=f"pgflow-mp {name}")
+
+    async def _finish(self, loops: Sequence[asyncio.Task[None]]) -> None:
+        """Drain, and leave nothing claimed behind."""
+        self._claimer.stop()
+        by_name = {task.get_name().rpartition(" ")[2]: task for task in loops}
+        unfinished = await self._close_pool()
+        if "claim" in by_name:
+            await asyncio.wait([by_name["claim"]])  # it gives back itself what it had just claimed
+        unfinished += self._pool.take_back(0)
+        await self._returner.give_back(key_of_call(call) for call in unfinished)
+        if "settle" in by_name and not by_name["settle"].done():
+            # Without a database there is an end to waiting: recovery hands out again what was not settled.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS_SECONDS):
+                    await self._settler.flushed()
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        with suppress(psycopg.Error, OSError, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                await self._links["claim"].run(mark_workers_stopped(list(self._worker_ids.values())))
+        for link in self._links.values():
+            await link.close()
+
+    async def _close_pool(self) -> list[TaskCall]:
+        """Close the pool with the grace that is left once `stop` was called again."""
+        closing = asyncio.create_task(self._pool.close(self._grace))
+        hurry = asyncio.create_task(self._now.wait())
+        await asyncio.wait([closing, hurry], return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not closing.done():
+            return await self._pool.close(0)
+        return closing.result()
+
+    async def _return_tail(self) -> None:
+        while True:
+            await asyncio.sleep(UNSTARTED_SECONDS)
+            calls = self._pool.take_back(UNSTARTED_SECONDS)
+            await self._returner.give_back(key_of_call(call) for call in calls)
+
+    def _finished(self, outcome: Outcome) -> None:
+        call = outcome.call
+        self._appetite.observe(call.flow.slug, call.step.slug, outcome.seconds)
+        self._settler.put(outcome)
+        self._claimer.wake()
+
+    def _settled(self, batch: Sequence[Outcome], settled: Sequence[Settled]) -> None:
+        for outcome, result in zip(batch, settled, strict=True):
+            if not result.applied:
+                logger.info(
+                    "a late result of %s, attempt %d, changed nothing",
+                    outcome.call.step.slug,
+                    outcome.call.attempt,
+                )
+
+    def _deprecated(self, flow_slug: str) -> None:
+        if flow_slug in self._open_flows:
+            logger.info("the worker for %s was asked to finish", flow_slug)
+            self._open_flows.discard(flow_slug)
+            self._claimer.leave(flow_slug)
+            if not self._open_flows:
+                self.stop()
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: its affinity where the system has one, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -90,7 +90,7 @@ def summary(progress: RunProgress) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds for a reader: ``0.12 s``, ``3.4 s``, ``2 min 05 s``, ``1 h 02 min``."""
-    if seconds < 1:
+    if seconds < 0.995:
         return f"{seconds:.2f} s"
     if seconds < 59.95:
         return f"{seconds:.1f} s"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pgflow_mp.cli.progress import Reporter, duration, summary
+from pgflow_mp.core.queries.progress import RunProgress, StepProgress
+
+
+def a_step(slug: str = "analyse", status: str = "started", **changes: Any) -> StepProgress:
+    values: dict[str, Any] = {
+        "is_map": True, "deps": (), "tasks": 3, "done": 0, "running": 0, "retrying": 0, "attempts": 1,
+        "error": None, "skip_reason": None, "seconds": 1.0,
+    }  # fmt: skip
+    return StepProgress(slug=slug, status=status, **{**values, **changes})
+
+
+def told(reporter: Reporter, *steps: StepProgress, at: float = 0.0, status: str = "started") -> list[str]:
+    return reporter.lines(RunProgress(status=status, seconds=at, steps=steps))
+
+
+def test_each_change_is_told_once():
+    reporter = Reporter()
+    assert told(reporter, a_step(status="created", tasks=None)) == []
+    assert told(reporter, a_step()) == ["analyse: started, 3 tasks"]
+    assert told(reporter, a_step()) == []
+    assert told(reporter, a_step(status="completed", done=3)) == ["analyse: completed 3 tasks in 1.0 s"]
+    assert told(reporter, a_step(status="completed", done=3)) == []
+
+
+def test_a_step_that_came_and_went_between_two_looks_is_told_whole():
+    lines = told(Reporter(), a_step(status="completed", is_map=False, tasks=1, seconds=0.05))
+    assert lines == ["analyse: started", "analyse: completed in 0.05 s"]
+
+
+def test_a_busy_map_speaks_once_a_second():
+    reporter = Reporter()
+    told(reporter, a_step(tasks=1000))
+    spoken = [told(reporter, a_step(tasks=1000, done=done), at=done / 100) for done in range(1, 301)]
+    lines = [line for lines in spoken for line in lines]
+    assert lines == ["analyse: 100 of 1,000 done", "analyse: 200 of 1,000 done", "analyse: 300 of 1,000 done"]
+
+
+def test_a_failed_attempt_is_told_with_its_first_line():
+    reporter = Reporter()
+    told(reporter, a_step())
+    error = "ValueError: no\n  Traceback ..."
+    assert told(reporter, a_step(retrying=1, error=error)) == [
+        "analyse: 1 of 3 tasks will be tried again after: ValueError: no"
+    ]
+    assert told(reporter, a_step(retrying=1, error=error)) == []
+
+
+def test_the_end_of_a_step_says_why():
+    reporter = Reporter()
+    assert told(reporter, a_step(status="skipped", skip_reason="condition_unmet")) == [
+        "analyse: skipped: its condition was not met"
+    ]
+    failed = a_step("charge", "failed", is_map=False, attempts=3, error="Boom: x\nstack")
+    assert told(reporter, failed)[-1] == "charge: failed after 3 attempts: Boom: x"
+
+
+def test_the_summary_counts_tasks_not_steps():
+    steps = (a_step(done=3), a_step("report", is_map=False, done=1, tasks=1))
+    assert summary(RunProgress(status="completed", seconds=4.2, steps=steps)) == "completed in 4.2 s, 4 tasks done"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.00 s"), (0.994, "0.99 s"), (0.999, "1.0 s"), (1.0, "1.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"),
+        (125.4, "2 min 05 s"), (3599.6, "1 h 00 min"), (3720, "1 h 02 min"),
+    ],
+)  # fmt: skip
+def test_durations_read_like_a_person_would_say_them(seconds, text):
+    assert duration(seconds) == text

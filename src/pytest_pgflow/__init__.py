@@ -169,9 +169,7 @@ def pgflow(pgflow_dsn: str) -> Iterator[PgFlow]:
 
 
 @pytest.fixture
-def flow_runner(
-    request: pytest.FixtureRequest, pgflow_dsn: str, _pgflow_settled: Settings
-) -> Iterator[FlowRunner]:
+def flow_runner(request: pytest.FixtureRequest, pgflow_dsn: str, _pgflow_settled: Settings) -> Iterator[FlowRunner]:
     """Runs flows on the database of `pgflow_dsn`: ``flow_runner.run(MyFlow, {...})``."""
     from pytest_pgflow._session import provide_runner
 

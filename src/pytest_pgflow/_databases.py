@@ -169,9 +169,7 @@ class Databases:
         return name
 
     def _disconnect(self, name: str) -> None:
-        self._admin().execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
-        )
+        self._admin().execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name])
 
     def _drop_template(self, name: str) -> None:
         """Drop a template that no other session has put into its `application_name`."""
@@ -179,8 +177,7 @@ class Databases:
         admin.execute("select pg_advisory_lock(%s)", [_TEMPLATE_LOCK])
         try:
             others = admin.execute(
-                "select count(*) from pg_stat_activity"
-                " where pid <> pg_backend_pid() and application_name like %s",
+                "select count(*) from pg_stat_activity where pid <> pg_backend_pid() and application_name like %s",
                 [f"pgflow tests % {name}"],
             ).fetchone()
             if others == (0,):
@@ -189,9 +186,7 @@ class Databases:
             admin.execute("select pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])
 
     def _exists(self, name: str) -> bool:
-        return (
-            self._admin().execute("select from pg_database where datname = %s", [name]).fetchone() is not None
-        )
+        return self._admin().execute("select from pg_database where datname = %s", [name]).fetchone() is not None
 
     def _template_name(self) -> str:
         version, pgmq = self._admin().execute(
@@ -267,9 +262,7 @@ def _sources_digest() -> str:
         # Found, not imported: pgmq's client pulls in far more than its SQL.
         spec = importlib.util.find_spec(package)
         folder = (
-            Path(spec.submodule_search_locations[0]) / "sql"
-            if spec and spec.submodule_search_locations
-            else Path()
+            Path(spec.submodule_search_locations[0]) / "sql" if spec and spec.submodule_search_locations else Path()
         )
         for file in sorted(folder.rglob("*.sql")):
             digest.update(f"{file.name}\0".encode() + file.read_bytes())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 
-from pytest_pgflow._names import near_miss
+from pgflow_mp.rules import did_you_mean
 from pytest_pgflow._options import CHECKS
 
 
@@ -45,8 +45,10 @@ def pgflow(
         if value is not None:
             try:
                 given = replace(given, **{name: CHECKS[name](value)})
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise ValueError(f"{name}={value!r}: {name} {error}") from None
+    if skip_delays not in (None, True, False):
+        raise ValueError(f"skip_delays={skip_delays!r}: skip_delays is True or False")
     return given
 
 
@@ -76,7 +78,7 @@ def _explain(mark: pytest.Mark, error: Exception) -> str:
     known = list(inspect.signature(pgflow).parameters)
     for keyword in mark.kwargs:
         if keyword not in known:
-            return f"unknown keyword {keyword!r}{near_miss(keyword, known)}; known: {', '.join(known)}"
+            return f"unknown keyword {keyword!r}{did_you_mean(keyword, known)}; known: {', '.join(known)}"
     if mark.args:
         return f"takes keywords only, got {', '.join(map(repr, mark.args))}; known: {', '.join(known)}"
     return str(error)

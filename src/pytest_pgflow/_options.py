@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from pytest_pgflow._names import near_miss
+from pgflow_mp.rules import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,23 +63,25 @@ def _one_of(*words: str) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if value in words:
             return str(value)
-        raise ValueError(f"is one of {', '.join(words)}{near_miss(str(value), words)}")
+        raise ValueError(f"is one of {', '.join(words)}{did_you_mean(str(value), words)}")
 
     return check
 
 
 def _seconds(value: Any) -> float:
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("is a number of seconds") from None
     if not 0 < seconds < float("inf"):
         raise ValueError("is a positive number of seconds")
     return seconds
 
 
 def _count(value: Any) -> int:
-    count = int(value)
-    if count < 1:
-        raise ValueError("is a number from 1 on")
-    return count
+    if not str(value).isdecimal() or int(value) < 1:
+        raise ValueError("is a whole number from 1 on")
+    return int(value)
 
 
 def _flag(value: Any) -> bool:
@@ -148,7 +150,7 @@ def _refuse_unknown(given: Mapping[str, Any]) -> None:
     for key in given:
         if key not in CHECKS:
             raise pytest.UsageError(
-                f"pgflow_settings has no key {key!r}{near_miss(str(key), CHECKS)}; known: {', '.join(CHECKS)}"
+                f"pgflow_settings has no key {key!r}{did_you_mean(str(key), CHECKS)}; known: {', '.join(CHECKS)}"
             )
 
 
@@ -177,9 +179,8 @@ def _choose_one(said: dict[str, _Said]) -> None:
 def _checked(name: str, item: _Said) -> Any:
     try:
         return CHECKS[name](item.value)
-    except (ValueError, TypeError) as error:
-        what = error if name not in ("timeout", "processes") or "is a" in str(error) else "is a number"
-        raise pytest.UsageError(f"{item.where}={item.value!r}: {name} {what}") from None
+    except ValueError as error:
+        raise pytest.UsageError(f"{item.where}={item.value!r}: {name} {error}") from None
 
 
 def _ini_name(path: Path | None) -> str:

@@ -32,8 +32,7 @@ def bookkeeping(conn: psycopg.Connection[Any]) -> frozenset[Table]:
     return frozenset(
         (schema, name)
         for schema, name in tables
-        if conn.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(schema, name))).fetchone()
-        is not None
+        if conn.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(schema, name))).fetchone() is not None
     )
 
 

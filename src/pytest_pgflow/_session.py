@@ -71,9 +71,7 @@ def provide_server(settings: Settings) -> Iterator[Server]:
 def provide_databases(config: pytest.Config, server: Server, settings: Settings) -> Iterator[Databases]:
     """Provide the maker of this worker's databases."""
     session, worker = identify(config)
-    databases = Databases(
-        server.dsn, session=session, worker=worker, setup=settings.setup, shared=server.kind == "dsn"
-    )
+    databases = Databases(server.dsn, session=session, worker=worker, setup=settings.setup, shared=server.kind == "dsn")
     try:
         yield databases
     finally:
@@ -81,9 +79,7 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
 
 
 @contextmanager
-def provide_database(
-    node: pytest.Item | pytest.Collector, databases: Databases, settings: Settings
-) -> Iterator[str]:
+def provide_database(node: pytest.Item | pytest.Collector, databases: Databases, settings: Settings) -> Iterator[str]:
     """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
     isolation = read_markers(node).isolation or settings.isolation
     own = isolation == "clone"

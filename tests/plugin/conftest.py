@@ -1,7 +1,5 @@
 """Inner test sessions are real ones: a process of their own, without the outer session's options."""
 
-import os
-
 import pytest
 
 

@@ -66,8 +66,8 @@ def test_a_dsn_and_a_kind_of_server_in_one_place_contradict_each_other(settled):
 @pytest.mark.parametrize(
     ("fixture", "sentence"),
     [
-        ({"isolaton": "clone"}, "pgflow_settings has no key 'isolaton' (did you mean 'isolation'?); known: dsn,"),
-        ({"isolation": "clon"}, "isolation is one of clone, delete, none (did you mean 'clone'?)"),
+        ({"isolaton": "clone"}, "pgflow_settings has no key 'isolaton' (did you mean `isolation`?); known: dsn,"),
+        ({"isolation": "clon"}, "isolation is one of clone, delete, none (did you mean `clone`?)"),
         ({"timeout": -1}, "pgflow_settings['timeout']=-1: timeout is a positive number of seconds"),
         ({"timeout": "soon"}, "pgflow_settings['timeout']='soon': timeout is a number of seconds"),
         ({"processes": 0}, "pgflow_settings['processes']=0: processes is a whole number from 1 on"),
@@ -85,7 +85,7 @@ def test_a_value_in_the_ini_file_is_checked_too_and_named_by_its_place(settled):
     with pytest.raises(pytest.UsageError) as refused:
         settled(ini="pgflow_executor = proces\n")
     assert str(refused.value) == (
-        "pgflow_executor of tox.ini='proces': executor is one of inline, process (did you mean 'process'?)"
+        "pgflow_executor of tox.ini='proces': executor is one of inline, process (did you mean `process`?)"
     )
 
 
@@ -134,8 +134,8 @@ def test_a_marker_that_means_nothing_fails_its_test_without_a_traceback(pytester
     result.assert_outcomes(errors=5)
     result.stdout.fnmatch_lines(
         [
-            "@pytest.mark.pgflow: unknown keyword 'timout' (did you mean 'timeout'?); known: executor, timeout*",
-            "@pytest.mark.pgflow: executor='proc': executor is one of inline, process (did you mean 'process'?)",
+            "@pytest.mark.pgflow: unknown keyword 'timout' (did you mean `timeout`?); known: executor, timeout*",
+            "@pytest.mark.pgflow: executor='proc': executor is one of inline, process (did you mean `process`?)",
             "@pytest.mark.pgflow: timeout=0: timeout is a positive number of seconds",
             "@pytest.mark.pgflow: skip_delays='no': skip_delays is True or False",
             "@pytest.mark.pgflow: takes keywords only, got 'process'; known: executor, timeout*",

@@ -1,0 +1,145 @@
+"""Statements about flows as they are stored: compile, look up, delete."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.core.statement import Row, Statement, nothing, value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Compiled",
+    "StoredFlow",
+    "StoredStep",
+    "compile_flow",
+    "delete_flow",
+    "flow_exists",
+    "get_flow",
+    "list_flows",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What compiling a flow did (D-17).
+
+    Attributes:
+        status: ``compiled`` (new), ``verified``, ``recompiled`` (deleted with its runs, made anew) or ``mismatch``
+            (nothing was changed).
+        differences: Between the definition and what is, or was, stored; one sentence each (core 6.2).
+        options_changed: Options that were updated in place, such as ``timeout of step charge: 60 -> 120``.
+    """
+
+    status: str
+    differences: tuple[str, ...]
+    options_changed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStep:
+    """A step as the database has it; an option that is None is inherited from the flow (core 2.2)."""
+
+    slug: str
+    step_type: str
+    deps: tuple[str, ...]
+    max_attempts: int | None
+    base_delay: int | None
+    timeout: int | None
+    start_delay: int | None
+    when: Mapping[str, Any] | None
+    unless: Mapping[str, Any] | None
+    when_unmet: str
+    when_exhausted: str
+    queue_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFlow:
+    """A flow as the database has it; delays and timeouts in seconds (core 2.1)."""
+
+    slug: str
+    max_attempts: int
+    base_delay: int
+    timeout: int
+    created_at: datetime
+    queue_mode: str
+    flow_type: str
+    steps: tuple[StoredStep, ...]
+
+
+def compile_flow(slug: str, shape: Mapping[str, Any], *, recompile: bool = False) -> Statement[Compiled]:
+    """Make a flow that is missing, verify one that is there, update its options in place (D-17).
+
+    Args:
+        slug: The flow's slug.
+        shape: Its steps and options, as core section 6 writes them.
+        recompile: Replace a flow of another shape; its runs are lost.
+
+    Raises:
+        psycopg.errors.RaiseException: (when executed) A slug is bad, or a queue is too long or taken.
+    """
+    sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean)::text"
+    return Statement(sql, (slug, json.dumps(shape), recompile), _read_compiled)
+
+
+def flow_exists(slug: str) -> Statement[bool]:
+    """Tell whether there is a flow of exactly this slug."""
+    return Statement("select pgflow.flow_exists(%s::text)", (slug,), value)
+
+
+def delete_flow(slug: str) -> Statement[None]:
+    """Delete a flow with its runs and its queue; an unknown slug deletes nothing (core 6.5)."""
+    return Statement("select pgflow.delete_flow_and_data(%s::text)", (slug,), nothing)
+
+
+def get_flow(slug: str) -> Statement[StoredFlow | None]:
+    """Read a flow as it is stored; None when there is none."""
+    sql = "select f::text from pgflow_mp.flow_details(array[%s::text]) as f"
+    return Statement(sql, (slug,), lambda found: _read_flow(found[0]) if found else None)
+
+
+def list_flows() -> Statement[list[StoredFlow]]:
+    """Read all flows, by slug."""
+    sql = "select f::text from pgflow_mp.flow_details() as f"
+    return Statement(sql, (), lambda found: [_read_flow(row) for row in found])
+
+
+def _read_compiled(found: list[Row]) -> Compiled:
+    answer = json.loads(found[0][0])
+    return Compiled(answer["status"], tuple(answer["differences"]), tuple(answer["options_changed"]))
+
+
+def _read_flow(row: Row) -> StoredFlow:
+    flow = json.loads(row[0])
+    return StoredFlow(
+        slug=flow["flow_slug"],
+        max_attempts=flow["opt_max_attempts"],
+        base_delay=flow["opt_base_delay"],
+        timeout=flow["opt_timeout"],
+        created_at=datetime.fromisoformat(flow["created_at"]),
+        queue_mode=flow["queue_mode"],
+        flow_type=flow["flow_type"],
+        steps=tuple(_read_step(step) for step in flow["steps"]),
+    )
+
+
+def _read_step(step: Mapping[str, Any]) -> StoredStep:
+    return StoredStep(
+        slug=step["step_slug"],
+        step_type=step["step_type"],
+        deps=tuple(step["deps"]),
+        max_attempts=step["opt_max_attempts"],
+        base_delay=step["opt_base_delay"],
+        timeout=step["opt_timeout"],
+        start_delay=step["opt_start_delay"],
+        when=step["required_input_pattern"],
+        unless=step["forbidden_input_pattern"],
+        when_unmet=step["when_unmet"],
+        when_exhausted=step["when_exhausted"],
+        queue_name=step["queue_name"],
+    )

@@ -1,0 +1,92 @@
+"""Statements by which an engine tells the database that its workers are here, alive, and gone.
+
+A process has one *worker* (a row of ``pgflow.workers``) for each flow that it serves; all statements take the workers
+of a process together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgflow_mp.core.statement import Row, Statement, nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+__all__ = ["Process", "heartbeat", "mark_workers_stopped", "register_workers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """The operating system's process that a worker runs in; tells whether a silent worker still exists.
+
+    Attributes:
+        host: Name of the machine.
+        boot_id: Of the machine since its last start: a pid means nothing after a restart. None when not known.
+        pid: Process id of the parent, which beats.
+        pid_namespace: Of the container, which counts its own pids. None when not known.
+        started: When the process started, in whatever form the system tells it; tells it from a later one with the
+            same pid. None when not known.
+    """
+
+    host: str
+    pid: int
+    boot_id: str | None = None
+    pid_namespace: str | None = None
+    started: str | None = None
+
+
+_REGISTER = """
+select pgflow_mp.register_workers(
+  worker_ids => %s::uuid[], flow_slugs => %s::text[], function_name => %s::text,
+  host => %s::text, boot_id => %s::text, pid => %s::int, pid_namespace => %s::text, process_started => %s::text,
+  version => %s::text
+)
+"""
+
+
+def register_workers(
+    workers: Mapping[str, UUID], *, function_name: str, process: Process, version: str
+) -> Statement[None]:
+    """Make or renew the rows of the workers of one process, before the first claim (core 4.7.1).
+
+    Args:
+        workers: The worker of each flow, by flow slug.
+        function_name: The deployment unit, for people: all its workers can be deprecated together (core WK-4).
+        process: Where they run.
+        version: Of pgflow-mp.
+
+    Raises:
+        psycopg.errors.ForeignKeyViolation: (when executed) A flow is not in the database.
+    """
+    params = (
+        list(workers.values()),
+        list(workers),
+        function_name,
+        process.host,
+        process.boot_id,
+        process.pid,
+        process.pid_namespace,
+        process.started,
+        version,
+    )
+    return Statement(_REGISTER, params, nothing)
+
+
+_HEARTBEAT = "select worker_id, deprecated from pgflow_mp.heartbeat(%s::uuid[])"
+
+
+def heartbeat(worker_ids: Sequence[UUID]) -> Statement[dict[UUID, bool]]:
+    """Beat for workers; tell of each whether it shall finish its tasks and exit (a missing row means yes, SU-7)."""
+    return Statement(_HEARTBEAT, (list(worker_ids),), _deprecated_by_worker)
+
+
+def mark_workers_stopped(worker_ids: Sequence[UUID]) -> Statement[None]:
+    """Note that workers have stopped, as the last thing that they do (core WK-2)."""
+    return Statement("select pgflow_mp.mark_workers_stopped(%s::uuid[])", (list(worker_ids),), nothing)
+
+
+def _deprecated_by_worker(found: list[Row]) -> dict[UUID, bool]:
+    return dict(found)  # type: ignore[arg-type]  # rows of two columns

@@ -1,0 +1,41 @@
+-- Makes, verifies or replaces a flow: {status, differences, options_changed}. The status is compiled (new), verified,
+-- recompiled (deleted with its data and made anew; only when asked to) or mismatch (nothing was changed).
+-- A flow whose shape is right gets the options of the definition in place; options_changed names them.
+-- A flow with step queues keeps them. To verify takes no right to write (D-11). Rule: D-17.
+create or replace function pgflow_mp.compile_flow(flow_slug text, shape jsonb, recompile boolean default false)
+returns jsonb
+language plpgsql
+set search_path = ''
+as $$
+declare
+  stored_mode text;
+  differences text[];
+  status text := 'verified';
+  options_changed text[] := '{}';
+begin
+  perform pgflow_mp.lock_definition(compile_flow.flow_slug);
+  select f.queue_mode into stored_mode from pgflow.flows as f where f.flow_slug = compile_flow.flow_slug;
+  perform pgflow._derive_queue_routes(compile_flow.flow_slug, shape, coalesce(stored_mode, 'flow'));
+  differences := case
+    when stored_mode is null then '{}'
+    else pgflow._compare_flow_shapes(shape, pgflow._get_flow_shape(compile_flow.flow_slug))
+  end;
+
+  if stored_mode is null then
+    perform pgflow._create_flow_from_shape(compile_flow.flow_slug, shape, 'flow');
+    status := 'compiled';
+  elsif cardinality(differences) = 0 then
+    options_changed := pgflow_mp.option_differences(compile_flow.flow_slug, shape);
+    if cardinality(options_changed) > 0 then
+      perform pgflow_mp.set_options(compile_flow.flow_slug, shape);
+    end if;
+  elsif recompile then
+    perform pgflow.delete_flow_and_data(compile_flow.flow_slug);
+    perform pgflow._create_flow_from_shape(compile_flow.flow_slug, shape, stored_mode);
+    status := 'recompiled';
+  else
+    status := 'mismatch';
+  end if;
+  return jsonb_build_object('status', status, 'differences', differences, 'options_changed', options_changed);
+end;
+$$;

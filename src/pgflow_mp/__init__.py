@@ -1,5 +1,81 @@
-"""pgflow for Python: flows in Postgres, steps in real processes."""
+"""pgflow for Python: flows in Postgres, steps in real processes.
+
+Everything a flow is written with is here and needs no database; `PgFlow`, which talks to one, is
+imported when it is first asked for, so that importing a module of flows stays cheap.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.context import Context
+from pgflow_mp.definition import FlowDefinition, StepDefinition
+from pgflow_mp.errors import (
+    DatabaseUnreachable,
+    DefinitionError,
+    FlowNotFound,
+    InstallError,
+    InvalidInput,
+    InvalidRunId,
+    NonRetryable,
+    NotInstalled,
+    OutputError,
+    PgflowError,
+    RunFailed,
+    RunNotFound,
+    RunTimeout,
+    ServerUnavailable,
+    ShapeMismatch,
+    StepNotFound,
+    WorkerNotFound,
+)
+from pgflow_mp.flow import Flow, map_step, step
+from pgflow_mp.results import Run, StepState, StepTask
+
+if TYPE_CHECKING:
+    from pgflow_mp.client import PgFlow
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Context",
+    "DatabaseUnreachable",
+    "DefinitionError",
+    "Flow",
+    "FlowDefinition",
+    "FlowNotFound",
+    "InstallError",
+    "InvalidInput",
+    "InvalidRunId",
+    "NonRetryable",
+    "NotInstalled",
+    "OutputError",
+    "PgFlow",
+    "PgflowError",
+    "Run",
+    "RunFailed",
+    "RunNotFound",
+    "RunTimeout",
+    "ServerUnavailable",
+    "ShapeMismatch",
+    "StepDefinition",
+    "StepNotFound",
+    "StepState",
+    "StepTask",
+    "WorkerNotFound",
+    "__version__",
+    "map_step",
+    "step",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PgFlow":
+        # By name, not by statement: the root is imported by every layer and must depend on none above it.
+        return importlib.import_module("pgflow_mp.client").PgFlow
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,81 @@
+"""What a handler asks for: its parameters, read once when its step is defined.
+
+A handler takes its values by name. Reserved names bring the run (`flow_input`, `ctx`) or the element
+of a map step (`item`); every other name is a dependency. So a signature must say its names: no
+``*args``, no ``**kwargs``, nothing positional-only.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pgflow_mp.rules import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FLOW_INPUT: Final = "flow_input"
+CTX: Final = "ctx"
+ITEM: Final = "item"
+RESERVED: Final = (FLOW_INPUT, CTX, ITEM)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One named parameter of a handler.
+
+    Attributes:
+        name: A reserved name or the slug of a dependency.
+        optional: It has a default, so the handler can be called without it.
+    """
+
+    name: str
+    optional: bool
+
+    @property
+    def is_dependency(self) -> bool:
+        """Whether it names a step, not something of the run."""
+        return self.name not in RESERVED
+
+
+_UNUSABLE: Final = {
+    inspect.Parameter.POSITIONAL_ONLY: "is positional-only; values are passed by name, so drop the `/`",
+    inspect.Parameter.VAR_POSITIONAL: "takes any number of values; name the dependencies one by one",
+    inspect.Parameter.VAR_KEYWORD: "takes any names; name the dependencies one by one",
+}
+
+
+def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
+    """Read the parameters of a handler.
+
+    Raises:
+        ValueError: With a sentence that says why this cannot be a handler.
+    """
+    _refuse_non_handlers(handler)
+    try:
+        signature = inspect.signature(handler)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"the handler {shown(handler)} does not tell its parameters; wrap it in a `def` that names them"
+        ) from None
+    return tuple(_read(parameter) for parameter in signature.parameters.values())
+
+
+def _refuse_non_handlers(handler: object) -> None:
+    if not callable(handler):
+        raise ValueError(f"the handler must be a function, not {shown(handler)}")  # noqa: TRY004  (see parameters_of)
+    if inspect.isclass(handler):
+        raise ValueError(f"the handler must be a function, not the class `{handler.__name__}`")
+    if inspect.isasyncgenfunction(handler) or inspect.isgeneratorfunction(handler):
+        raise ValueError(
+            "the handler is a generator; a step has one output: collect the values in a list and return it "
+            "(a map step over it then makes one task of each)"
+        )
+
+
+def _read(parameter: inspect.Parameter) -> Parameter:
+    if parameter.kind in _UNUSABLE:
+        raise ValueError(f"the parameter `{parameter}` {_UNUSABLE[parameter.kind]}")
+    return Parameter(parameter.name, optional=parameter.default is not parameter.empty)

@@ -1,9 +1,9 @@
 """Schema pgmq, the queues under the core: present, as an extension, or from the SQL of the `pgmq` package.
 
-A pgmq that is there already is somebody's: it is looked at and left alone. Otherwise the extension is taken where
-the server offers it in a good version and lets us create it; failing that the SQL file that the Python package
-`pgmq` ships, which makes the same schema on any server. Needed is 1.5.0: from there on messages have headers and
-queue names can be validated (core 1.3, generations 5.1).
+A pgmq that is there already is somebody's: it is looked at and left alone. Otherwise the extension is taken
+where the server offers it in a good version and lets us create it; failing that the SQL file that the Python
+package `pgmq` ships, which makes the same schema on any server. Needed is 1.5.0: from there on messages have
+headers and queue names can be validated (core 1.3, generations 5.1).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _keep(installed: str | None, *, has_headers: bool) -> tuple[str, str]:
     how = f"extension {installed}" if installed else "SQL"
     if not has_headers:
         raise InstallError(
-            f"pgmq ({how}) in this database is older than 1.5.0, which pgflow needs. "
+            f"the pgmq of this database ({how}) is older than 1.5.0, which pgflow needs. "
             "Update it first: alter extension pgmq update."
         )
     return how, f"pgmq: already here ({how}), nothing to do"
@@ -99,7 +99,7 @@ def _shipped_folder() -> Path:
         if (folder / "pgmq.sql").is_file():
             return folder
     raise InstallError(
-        "This server offers no pgmq extension, and the Python package pgmq (1.1.1 or later), which ships its SQL, "
+        "this server offers no pgmq extension, and the Python package pgmq, which ships its SQL, "
         "is not installed here. Install it with: pip install 'pgmq>=1.1.1'."
     )
 

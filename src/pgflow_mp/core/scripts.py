@@ -1,8 +1,9 @@
 """The SQL files of the package, in the order in which they are run.
 
-`tables.sql` is version 1 of the schema; every file ``migrations/NNNN_name.sql`` makes version NNNN of it. All other
-files create one function each and are replaced as a whole when any of them changes. A function that has two bodies,
-one for a database with a realtime service and one without, lies in ``name.realtime.sql`` and ``name.silent.sql``.
+`tables.sql` is version 1 of the schema; every file ``migrations/NNNN_name.sql`` makes version NNNN of it. All
+other files create one function each and are replaced as a whole when any of them changes. A function that has
+two bodies, one for a database with a realtime service and one without, lies in ``name.realtime.sql`` and
+``name.silent.sql``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def functions(folder: Traversable, *, realtime: bool) -> list[Script]:
 
 
 def migrations(folder: Traversable) -> list[tuple[int, list[Script]]]:
-    """Return the versions of the schema, oldest first, with the scripts that make each from the one before."""
+    """Return the versions of the schema, oldest first, with the scripts that make each of the one before."""
     first = [Script(name, (folder / name).read_text("utf-8")) for name in (*_BEFORE_TABLES, _TABLES)]
     later = folder / _MIGRATIONS
     found = sorted(_files(later), key=lambda file: file.name) if later.is_dir() else []

@@ -1,11 +1,11 @@
 """One SQL statement, described and not yet executed.
 
-A query function returns a `Statement`: the text, its parameters, and how to read the rows. `execute` runs it on a
-synchronous connection, `execute_async` on an asynchronous one. So every query is written once and serves both faces,
-and it joins whatever transaction the connection is in.
+A query function returns a `Statement`: the text, its parameters, and how to read the rows. `execute` runs it
+on a synchronous connection, `execute_async` on an asynchronous one. So every query is written once and serves
+both faces, and it joins whatever transaction the connection is in.
 
-The cursors are our own: a caller's connection may carry a row factory or a cursor class that would change what
-`read` gets to see.
+The cursors are our own: a caller's connection may carry a row factory or a cursor class that would change
+what `read` gets to see.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def execute_async(conn: psycopg.AsyncConnection[Any], statement: Statement
         return statement.read(await cursor.fetchall() if cursor.description else [])
 
 
-def value(found: list[Row]) -> Any:  # noqa: ANN401 - the type of a column is known to the query only
+def value(found: list[Row]) -> Any:
     """Read the first column of the only row; None when there is no row."""
     return found[0][0] if found else None
 

@@ -89,4 +89,4 @@ def mark_workers_stopped(worker_ids: Sequence[UUID]) -> Statement[None]:
 
 
 def _deprecated_by_worker(found: list[Row]) -> dict[UUID, bool]:
-    return dict(found)  # type: ignore[arg-type]  # rows of two columns
+    return dict(found)

@@ -15,11 +15,11 @@ declare
   );
   other_owner constant text := (
     select min(o.flow_slug)
-    from pgflow_mp.queue_owners(p_queue_name) as o
+    from pgflow_mp._queue_owners(p_queue_name) as o
     where o.flow_slug <> p_flow_slug
   );
   is_own constant boolean := exists (
-    select from pgflow_mp.queue_owners(p_queue_name) as o where o.flow_slug = p_flow_slug
+    select from pgflow_mp._queue_owners(p_queue_name) as o where o.flow_slug = p_flow_slug
   );
 begin
   if other_owner is not null then

@@ -18,7 +18,7 @@ begin
     differences := differences || format('Step count differs: %s vs %s', local_count, db_count);
   end if;
   for i in 0..greatest(local_count, db_count) - 1 loop
-    differences := differences || pgflow_mp.compare_steps(i, local_steps -> i, db_steps -> i);
+    differences := differences || pgflow_mp._compare_steps(i, local_steps -> i, db_steps -> i);
   end loop;
   return differences;
 end;

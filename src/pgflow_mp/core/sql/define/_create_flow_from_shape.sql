@@ -10,11 +10,11 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  perform pgflow_mp.lock_definition(p_flow_slug);
+  perform pgflow_mp._lock_definition(p_flow_slug);
   if p_queue_mode = 'flow' then
-    perform pgflow_mp.create_flow_with_one_queue(p_flow_slug, p_shape);
+    perform pgflow_mp._create_flow_with_one_queue(p_flow_slug, p_shape);
   else
-    perform pgflow_mp.create_flow_with_step_queues(
+    perform pgflow_mp._create_flow_with_step_queues(
       p_flow_slug, p_shape, pgflow._derive_queue_routes(p_flow_slug, p_shape, p_queue_mode)
     );
   end if;

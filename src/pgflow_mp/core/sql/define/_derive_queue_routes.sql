@@ -22,7 +22,7 @@ begin
   if p_queue_mode = 'step' and cardinality(step_slugs) = 0 then
     raise exception 'Flow "%" cannot use per-step queues: it has no steps.', p_flow_slug;
   end if;
-  perform pgflow_mp.assert_valid_slugs(p_flow_slug, step_slugs);
+  perform pgflow_mp._assert_valid_slugs(p_flow_slug, step_slugs);
 
   for i in 1..cardinality(step_slugs) loop
     select min(e.place)

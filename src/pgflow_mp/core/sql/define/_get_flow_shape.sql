@@ -22,8 +22,8 @@ as $$
         ),
         'whenUnmet', s.when_unmet,
         'whenExhausted', s.when_exhausted,
-        'requiredInputPattern', pgflow_mp.pattern_to_shape(s.required_input_pattern),
-        'forbiddenInputPattern', pgflow_mp.pattern_to_shape(s.forbidden_input_pattern)
+        'requiredInputPattern', pgflow_mp._pattern_to_shape(s.required_input_pattern),
+        'forbiddenInputPattern', pgflow_mp._pattern_to_shape(s.forbidden_input_pattern)
       ) as step
     from pgflow.steps as s
     where s.flow_slug = p_flow_slug

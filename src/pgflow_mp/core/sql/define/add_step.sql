@@ -24,8 +24,8 @@ declare
   parents constant text[] := array(select distinct p from unnest(add_step.deps_slugs) as p);
   step pgflow.steps;
 begin
-  perform pgflow_mp.assert_map_step_has_one_dependency(add_step.step_slug, add_step.step_type, add_step.deps_slugs);
-  perform pgflow_mp.lock_definition(add_step.flow_slug);
+  perform pgflow_mp._assert_map_step_has_one_dependency(add_step.step_slug, add_step.step_type, add_step.deps_slugs);
+  perform pgflow_mp._lock_definition(add_step.flow_slug);
   if exists (
     select from pgflow.flows as f where f.flow_slug = add_step.flow_slug and f.queue_mode = 'step'
   ) then

@@ -13,7 +13,7 @@ declare
   status text := 'verified';
   options_changed text[] := '{}';
 begin
-  perform pgflow_mp.lock_definition(compile_flow.flow_slug);
+  perform pgflow_mp._lock_definition(compile_flow.flow_slug);
   select f.queue_mode into stored_mode from pgflow.flows as f where f.flow_slug = compile_flow.flow_slug;
   perform pgflow._derive_queue_routes(compile_flow.flow_slug, shape, coalesce(stored_mode, 'flow'));
   differences := case
@@ -25,9 +25,9 @@ begin
     perform pgflow._create_flow_from_shape(compile_flow.flow_slug, shape, 'flow');
     status := 'compiled';
   elsif cardinality(differences) = 0 then
-    options_changed := pgflow_mp.option_differences(compile_flow.flow_slug, shape);
+    options_changed := pgflow_mp._option_differences(compile_flow.flow_slug, shape);
     if cardinality(options_changed) > 0 then
-      perform pgflow_mp.set_options(compile_flow.flow_slug, shape);
+      perform pgflow_mp._set_options(compile_flow.flow_slug, shape);
     end if;
   elsif recompile then
     perform pgflow.delete_flow_and_data(compile_flow.flow_slug);

@@ -16,10 +16,10 @@ declare
   flow_queue constant text := lower(create_flow.flow_slug);
   flow pgflow.flows;
 begin
-  perform pgflow_mp.lock_definition(create_flow.flow_slug);
+  perform pgflow_mp._lock_definition(create_flow.flow_slug);
   select f.* into flow from pgflow.flows as f where f.flow_slug = create_flow.flow_slug;
   if not found then
-    perform pgflow_mp.assert_flow_queue_available(create_flow.flow_slug);
+    perform pgflow_mp._assert_flow_queue_available(create_flow.flow_slug);
     insert into pgflow.flows (flow_slug, opt_max_attempts, opt_base_delay, opt_timeout)
     values (
       create_flow.flow_slug,
@@ -29,7 +29,7 @@ begin
     )
     returning * into flow;
   end if;
-  if flow.queue_mode = 'flow' and not pgflow_mp.queue_is_listed(flow_queue) then
+  if flow.queue_mode = 'flow' and not pgflow_mp._queue_is_listed(flow_queue) then
     perform pgmq.create(flow_queue);
   end if;
   return flow;

@@ -10,7 +10,7 @@ as $$
 declare
   queues text[];
 begin
-  perform pgflow_mp.lock_definition(p_flow_slug);
+  perform pgflow_mp._lock_definition(p_flow_slug);
   perform from pgflow.runs as r where r.flow_slug = p_flow_slug order by r.run_id for update;
   -- Waits for runs that are just being started, and keeps new ones out.
   perform from pgflow.flows as f where f.flow_slug = p_flow_slug for update;
@@ -19,8 +19,8 @@ begin
   end if;
   queues := array(
     select pgflow._listed_queue_name(q.queue_name)
-    from pgflow_mp.flow_queues(p_flow_slug) as q
-    where pgflow_mp.queue_is_listed(q.queue_name)
+    from pgflow_mp._flow_queues(p_flow_slug) as q
+    where pgflow_mp._queue_is_listed(q.queue_name)
   );
 
   delete from pgflow.step_tasks as t using pgflow.runs as r

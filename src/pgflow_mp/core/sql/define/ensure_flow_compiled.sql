@@ -20,12 +20,12 @@ as $$
 declare
   has_step_queues boolean;
 begin
-  perform pgflow_mp.lock_definition(ensure_flow_compiled.flow_slug);
+  perform pgflow_mp._lock_definition(ensure_flow_compiled.flow_slug);
   has_step_queues := exists (
     select from pgflow.flows as f
     where f.flow_slug = ensure_flow_compiled.flow_slug and f.queue_mode = 'step'
   );
-  return pgflow_mp.ensure_compiled(
+  return pgflow_mp._ensure_compiled(
     ensure_flow_compiled.flow_slug, shape, 'flow', null,
     may_recompile => (pgflow.is_local() or coalesce(allow_data_loss, false)) and not has_step_queues
   );
@@ -48,7 +48,7 @@ begin
   if lower(queue_mode) in ('t', 'f', 'true', 'false') then
     return pgflow.ensure_flow_compiled(ensure_flow_compiled.flow_slug, shape, ensure_flow_compiled.queue_mode::boolean);
   end if;
-  return pgflow_mp.ensure_compiled(
+  return pgflow_mp._ensure_compiled(
     ensure_flow_compiled.flow_slug, shape, ensure_flow_compiled.queue_mode, route_map,
     may_recompile => pgflow.is_local()
   );

@@ -6,7 +6,7 @@ security definer
 set search_path = ''
 as $$
 begin
-  perform pgflow_mp.assert_platform_part(
+  perform pgflow_mp._assert_platform_part(
     'pg_cron (table cron.job_run_details)', 'pgflow.cleanup_ensure_workers_logs',
     to_regclass('cron.job_run_details') is not null
   );

@@ -11,10 +11,10 @@ declare
   endpoint record;
   due text;
 begin
-  perform pgflow_mp.assert_platform_part(
+  perform pgflow_mp._assert_platform_part(
     'pg_net (function net.http_post)', 'pgflow.ensure_workers', to_regproc('net.http_post') is not null
   );
-  endpoint := pgflow_mp.platform_endpoint();
+  endpoint := pgflow_mp._platform_endpoint();
   if endpoint.url is null or (endpoint.key is null and not local) then
     return;
   end if;

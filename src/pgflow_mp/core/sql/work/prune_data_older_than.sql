@@ -28,7 +28,7 @@ begin
       or lower(w.queue_name) in (
         select q.queue_name
         from unnest(p_flow_slugs) as f (slug)
-        cross join lateral pgflow_mp.flow_queues(f.slug) as q
+        cross join lateral pgflow_mp._flow_queues(f.slug) as q
       )
     );
   get diagnostics workers_deleted = row_count;
@@ -51,7 +51,7 @@ begin
     order by d.queue_name
   loop
     tasks_deleted := coalesce(tasks_deleted, 0) + task_messages.tasks;
-    if pgflow_mp.queue_is_listed(task_messages.queue_name) then
+    if pgflow_mp._queue_is_listed(task_messages.queue_name) then
       perform pgmq.delete(task_messages.queue_name, task_messages.ids);
     end if;
   end loop;
@@ -65,9 +65,9 @@ begin
   for queue in
     select distinct q.queue_name
     from pgflow.flows as f
-    cross join lateral pgflow_mp.flow_queues(f.flow_slug) as q
+    cross join lateral pgflow_mp._flow_queues(f.flow_slug) as q
     where (p_flow_slugs is null or f.flow_slug = any (p_flow_slugs))
-      and pgflow_mp.queue_is_listed(q.queue_name)
+      and pgflow_mp._queue_is_listed(q.queue_name)
     order by q.queue_name
   loop
     execute format('delete from pgmq.%I where archived_at < $1', pgmq.format_table_name(queue, 'a')) using cutoff;

@@ -11,8 +11,8 @@ begin
   return format(
     'Scheduled pgflow_ensure_workers (every %s, job_id=%s) and pgflow_cleanup_logs (hourly, job_id=%s)',
     cron_interval,
-    pgflow_mp.schedule_job('pgflow_ensure_workers', cron_interval, 'select pgflow.ensure_workers()', caller),
-    pgflow_mp.schedule_job(
+    pgflow_mp._schedule_job('pgflow_ensure_workers', cron_interval, 'select pgflow.ensure_workers()', caller),
+    pgflow_mp._schedule_job(
       'pgflow_cleanup_logs', '0 * * * *', 'select pgflow.cleanup_ensure_workers_logs()', caller
     )
   );

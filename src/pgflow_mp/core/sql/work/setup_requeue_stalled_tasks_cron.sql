@@ -9,7 +9,7 @@ begin
   return format(
     'Scheduled pgflow_requeue_stalled_tasks (every %s, job_id=%s)',
     cron_interval,
-    pgflow_mp.schedule_job(
+    pgflow_mp._schedule_job(
       'pgflow_requeue_stalled_tasks', cron_interval, 'select pgflow.requeue_stalled_tasks()',
       'pgflow.setup_requeue_stalled_tasks_cron'
     )

@@ -1,6 +1,6 @@
 -- Makes a flow with a queue for every step from its shape, and none for the flow. All queues are looked at before the
 -- first is made. For a flow that is not there yet; an existing flow row keeps its mode. Rule: generations PV-6.
-create or replace function pgflow_mp.create_flow_with_step_queues(flow_slug text, shape jsonb, routes jsonb)
+create or replace function pgflow_mp._create_flow_with_step_queues(flow_slug text, shape jsonb, routes jsonb)
 returns void
 language plpgsql
 set search_path = ''
@@ -13,18 +13,18 @@ declare
   );
   missing text[];
 begin
-  perform pgflow_mp.assert_map_step_has_one_dependency(s.step_slug, s.step_type, s.deps_slugs)
-  from pgflow_mp.shape_steps(shape) as s;
+  perform pgflow_mp._assert_map_step_has_one_dependency(s.step_slug, s.step_type, s.deps_slugs)
+  from pgflow_mp._shape_steps(shape) as s;
   missing := array(
     select q
     from unnest(queues) as q
-    where pgflow._assert_step_queue_available(create_flow_with_step_queues.flow_slug, q)
+    where pgflow._assert_step_queue_available(_create_flow_with_step_queues.flow_slug, q)
   );
   perform pgmq.create(q) from unnest(missing) as q;
 
   insert into pgflow.flows (flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, queue_mode)
-  select create_flow_with_step_queues.flow_slug, o.max_attempts, o.base_delay, o.timeout, 'step'
-  from pgflow_mp.shape_flow_options(shape) as o
+  select _create_flow_with_step_queues.flow_slug, o.max_attempts, o.base_delay, o.timeout, 'step'
+  from pgflow_mp._shape_flow_options(shape) as o
   on conflict on constraint flows_pkey do nothing;
 
   insert into pgflow.steps (
@@ -33,16 +33,16 @@ begin
     required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted, queue_name
   )
   select
-    create_flow_with_step_queues.flow_slug, s.step_slug, s.step_type, s.step_index,
+    _create_flow_with_step_queues.flow_slug, s.step_slug, s.step_type, s.step_index,
     (select count(distinct p) from unnest(s.deps_slugs) as p),
     s.max_attempts, s.base_delay, s.timeout, s.start_delay,
     s.required_input_pattern, s.forbidden_input_pattern, s.when_unmet, s.when_exhausted,
     queues[s.step_index + 1]
-  from pgflow_mp.shape_steps(shape) as s;
+  from pgflow_mp._shape_steps(shape) as s;
 
   insert into pgflow.deps (flow_slug, dep_slug, step_slug)
-  select distinct create_flow_with_step_queues.flow_slug, p, s.step_slug
-  from pgflow_mp.shape_steps(shape) as s
+  select distinct _create_flow_with_step_queues.flow_slug, p, s.step_slug
+  from pgflow_mp._shape_steps(shape) as s
   cross join unnest(s.deps_slugs) as p;
 end;
 $$;

@@ -1,5 +1,5 @@
 -- What ensure_flow_compiled answers. Rules: core 6.4; generations 5.6.6 (mismatchKind is null unless mismatch), SU-5.
-create or replace function pgflow_mp.compile_answer(
+create or replace function pgflow_mp._compile_answer(
   status text,
   differences text[] default '{}',
   mismatch_kind text default null

@@ -1,5 +1,5 @@
 -- A map step runs over the array of one parent, or over the run's input. Rule: core 3.5.2 (duplicates count here).
-create or replace function pgflow_mp.assert_map_step_has_one_dependency(
+create or replace function pgflow_mp._assert_map_step_has_one_dependency(
   step_slug text,
   step_type text,
   deps_slugs text[]

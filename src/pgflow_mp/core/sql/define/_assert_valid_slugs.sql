@@ -1,5 +1,5 @@
 -- Raises for the first bad slug of a definition: the flow's, then its steps' in order. Rule: generations R-3.
-create or replace function pgflow_mp.assert_valid_slugs(flow_slug text, step_slugs text[])
+create or replace function pgflow_mp._assert_valid_slugs(flow_slug text, step_slugs text[])
 returns void
 language plpgsql
 immutable

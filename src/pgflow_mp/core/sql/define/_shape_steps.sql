@@ -1,5 +1,5 @@
 -- The steps of a shape as columns, absent values as their defaults. Rule: core 6.3.1.
-create or replace function pgflow_mp.shape_steps(shape jsonb)
+create or replace function pgflow_mp._shape_steps(shape jsonb)
 returns table (
   step_index int,
   step_slug text,
@@ -27,8 +27,8 @@ as $$
     (s.step -> 'options' ->> 'baseDelay')::int,
     (s.step -> 'options' ->> 'timeout')::int,
     (s.step -> 'options' ->> 'startDelay')::int,
-    pgflow_mp.pattern_from_shape(s.step -> 'requiredInputPattern'),
-    pgflow_mp.pattern_from_shape(s.step -> 'forbiddenInputPattern'),
+    pgflow_mp._pattern_from_shape(s.step -> 'requiredInputPattern'),
+    pgflow_mp._pattern_from_shape(s.step -> 'forbiddenInputPattern'),
     coalesce(s.step ->> 'whenUnmet', 'skip'),
     coalesce(s.step ->> 'whenExhausted', 'fail')
   from jsonb_array_elements(coalesce(shape -> 'steps', '[]')) with ordinality as s (step, place)

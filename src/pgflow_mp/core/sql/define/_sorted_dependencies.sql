@@ -1,5 +1,5 @@
 -- The parents that a step of a shape names, in one order; a missing key is none. Rule: core 6.2.3.
-create or replace function pgflow_mp.sorted_dependencies(step jsonb)
+create or replace function pgflow_mp._sorted_dependencies(step jsonb)
 returns text[]
 language sql
 immutable

@@ -1,5 +1,5 @@
 -- Routes for a person: [step -> queue, ...]. Rule: generations 5.6.4.
-create or replace function pgflow_mp.routes_as_text(routes jsonb)
+create or replace function pgflow_mp._routes_as_text(routes jsonb)
 returns text
 language sql
 immutable

@@ -1,6 +1,6 @@
 -- Gives rows that were inserted without a queue name the right one: steps the queue of their flow, tasks the
 -- route of their step (core QI-1; generations 9.3). Our own writers always name the queue and never get here.
-create or replace function pgflow_mp.fill_queue_name()
+create or replace function pgflow_mp._fill_queue_name()
 returns trigger
 language plpgsql
 set search_path = ''
@@ -22,10 +22,10 @@ create or replace trigger fill_queue_name
 before insert on pgflow.steps
 for each row
 when (new.queue_name is null)
-execute function pgflow_mp.fill_queue_name();
+execute function pgflow_mp._fill_queue_name();
 
 create or replace trigger fill_queue_name
 before insert on pgflow.step_tasks
 for each row
 when (new.queue_name is null)
-execute function pgflow_mp.fill_queue_name();
+execute function pgflow_mp._fill_queue_name();

@@ -1,5 +1,5 @@
 -- Raises when the routes that a worker sends are not those that its shape gives. Rule: generations 5.6.2.
-create or replace function pgflow_mp.assert_route_map(flow_slug text, supplied jsonb, derived jsonb)
+create or replace function pgflow_mp._assert_route_map(flow_slug text, supplied jsonb, derived jsonb)
 returns void
 language plpgsql
 immutable

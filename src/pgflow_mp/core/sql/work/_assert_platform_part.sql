@@ -1,6 +1,6 @@
 -- Raises when a part of the hosted platform is not in this database, and says which and for what.
 -- 3F000, as a call into the missing schema would (core 1.5).
-create or replace function pgflow_mp.assert_platform_part(part text, needed_by text, is_there boolean)
+create or replace function pgflow_mp._assert_platform_part(part text, needed_by text, is_there boolean)
 returns void
 language plpgsql
 immutable

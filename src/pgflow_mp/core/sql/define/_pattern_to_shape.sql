@@ -1,5 +1,5 @@
 -- A stored condition as a shape writes it. Rule: core 6.
-create or replace function pgflow_mp.pattern_to_shape(pattern jsonb)
+create or replace function pgflow_mp._pattern_to_shape(pattern jsonb)
 returns jsonb
 language sql
 immutable

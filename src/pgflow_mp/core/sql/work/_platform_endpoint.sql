@@ -1,6 +1,6 @@
 -- Where the hosted platform runs functions, and the key that opens them; NULL where that is not known.
 -- Rules: core EW-1, EW-2.
-create or replace function pgflow_mp.platform_endpoint(out url text, out key text)
+create or replace function pgflow_mp._platform_endpoint(out url text, out key text)
 language plpgsql
 stable
 set search_path = ''
@@ -10,7 +10,7 @@ begin
     url := 'http://kong:8000/functions/v1';
     return;
   end if;
-  perform pgflow_mp.assert_platform_part(
+  perform pgflow_mp._assert_platform_part(
     'supabase_vault (view vault.decrypted_secrets)', 'pgflow.ensure_workers',
     to_regclass('vault.decrypted_secrets') is not null
   );

@@ -1,5 +1,5 @@
 -- A condition of a shape as it is stored; absent or undefined is NULL. Rule: core 6.3.1.
-create or replace function pgflow_mp.pattern_from_shape(pattern jsonb)
+create or replace function pgflow_mp._pattern_from_shape(pattern jsonb)
 returns jsonb
 language sql
 immutable

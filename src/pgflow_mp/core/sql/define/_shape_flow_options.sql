@@ -1,5 +1,5 @@
 -- The flow's own options in a shape, absent values as their defaults. Rules: core 3.4.1, 6.3.1.
-create or replace function pgflow_mp.shape_flow_options(
+create or replace function pgflow_mp._shape_flow_options(
   shape jsonb,
   out max_attempts int,
   out base_delay int,

@@ -1,6 +1,6 @@
 -- What differs between two steps at the same place of two shapes; NULL is a step that is not there.
 -- Rules: core 6.2.2 and 6.2.3. An expression that is NULL says nothing: that is how a missing key counts as equal.
-create or replace function pgflow_mp.compare_steps(step_index int, first jsonb, second jsonb)
+create or replace function pgflow_mp._compare_steps(step_index int, first jsonb, second jsonb)
 returns text[]
 language sql
 immutable
@@ -8,8 +8,8 @@ set search_path = ''
 as $$
   with sides as (
     select
-      pgflow_mp.sorted_dependencies(first) as first_deps,
-      pgflow_mp.sorted_dependencies(second) as second_deps
+      pgflow_mp._sorted_dependencies(first) as first_deps,
+      pgflow_mp._sorted_dependencies(second) as second_deps
   ),
   findings (position, differs, finding) as (
     select

@@ -1,5 +1,5 @@
 -- The routes that are stored for a flow, in the form of _derive_queue_routes. Rule: generations 5.6.4.
-create or replace function pgflow_mp.flow_routes(flow_slug text)
+create or replace function pgflow_mp._flow_routes(flow_slug text)
 returns jsonb
 language sql
 stable
@@ -10,5 +10,5 @@ as $$
     '[]'
   )
   from pgflow.steps as s
-  where s.flow_slug = flow_routes.flow_slug;
+  where s.flow_slug = _flow_routes.flow_slug;
 $$;

@@ -119,7 +119,7 @@ class Executor(Protocol):
         ...
 
     def take_back(self, older_than: float) -> list[TaskCall]:
-        """Give back, oldest first, the calls that wait unstarted since `older_than` seconds or more (D-27)."""
+        """Give back, oldest first, the calls that have waited `older_than` seconds unstarted (D-27)."""
         ...
 
     async def close(self, grace: float) -> list[TaskCall]:

@@ -1,0 +1,32 @@
+"""Runs a call in this process, now: for tests with breakpoints, monkeypatch and coverage."""
+
+from __future__ import annotations
+
+from pgflow_mp.context import Context
+from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
+from pgflow_mp.executors.perform import perform
+
+
+def run_inline(call: TaskCall) -> Outcome:
+    """Run the call's handler here and return its outcome.
+
+    The outcome is what a child process would have given, with two differences: nothing ends a handler that
+    runs past its timeout, and `Failed.exception` keeps what it raised.
+
+    Raises:
+        KeyboardInterrupt: The person at the keyboard wants to stop; that is no failure of the task.
+    """
+    ctx = Context.begin(
+        flow_slug=call.flow.slug,
+        run_id=call.run_id,
+        step_slug=call.step.slug,
+        task_index=call.task_index,
+        attempt=call.attempt,
+        timeout=call.timeout,
+    )
+    verdict = perform(call.step, ctx, call.input, call.flow_input)
+    if isinstance(verdict.exception, KeyboardInterrupt):
+        raise verdict.exception
+    if verdict.error is None:
+        return Completed(call, verdict.output, verdict.seconds)
+    return Failed(call, verdict.error, verdict.reason, verdict.retryable, verdict.seconds, verdict.exception)

@@ -1,0 +1,86 @@
+"""Runs one handler to its end: the same few lines in a child process and inline.
+
+Whatever a handler does ends in a `Verdict`: it returned (and the value is JSON), it raised, or it returned
+something that is no JSON. `sys.exit()` and other exceptions outside of `Exception` are failures too; a task
+must not be able to end the process that runs it. What a handler returns is checked and encoded here, where it
+ran, so that one bad value fails one task (D-6).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgflow_mp import handler, jsonvalue
+from pgflow_mp.errors import NonRetryable, OutputError
+
+if TYPE_CHECKING:
+    from pgflow_mp.context import Context
+    from pgflow_mp.definition import StepDefinition
+    from pgflow_mp.executors.base import FailureReason
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a handler ended.
+
+    Attributes:
+        seconds: How long it took.
+        output: JSON text, or None for SQL NULL; meaningless where `error` is set.
+        error: The text of the failure, None where it returned.
+        reason: `raised` or `output`.
+        retryable: False after `NonRetryable`. An output that is no JSON fails by policy, as any bug of a
+            handler does: what it returns may depend on the world, and the contract knows no other way.
+        exception: What it raised.
+    """
+
+    seconds: float
+    output: str | None = None
+    error: str | None = None
+    reason: FailureReason = "raised"
+    retryable: bool = True
+    exception: BaseException | None = None
+
+
+def perform(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes | None) -> Verdict:  # noqa: A002
+    """Run the step's handler on JSON input and say how it ended.
+
+    Args:
+        step: Its handler must be callable here.
+        ctx: What the handler may ask for.
+        input: The task's input, JSON text.
+        flow_input: The run's input, JSON text, where the claim sent it along.
+    """
+    began = time.perf_counter()
+    try:
+        value = handler.call(
+            step,
+            jsonvalue.decode(input),
+            None if flow_input is None else jsonvalue.decode(flow_input),
+            ctx,
+        )
+    except BaseException as error:  # noqa: BLE001 - even SystemExit is the task's failure, not ours
+        return _failed(step, error, "raised", time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    try:
+        return Verdict(seconds, output=jsonvalue.encode(value))
+    except OutputError as error:
+        return _failed(step, error, "output", seconds)
+    except Exception as error:  # noqa: BLE001 - a conversion of the user's own (a model's dump) may raise anything
+        return _failed(step, error, "output", seconds)
+
+
+def _failed(step: StepDefinition, error: BaseException, reason: FailureReason, seconds: float) -> Verdict:
+    return Verdict(
+        seconds,
+        error=storable(handler.error_text(error, step)),
+        reason=reason,
+        retryable=not isinstance(error, NonRetryable),
+        exception=error,
+    )
+
+
+def storable(text: str) -> str:
+    """Return the text as Postgres can keep it: no NUL, no lone surrogates."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,212 @@
+"""What runs in a child: read a frame, run the handler, answer; nothing else.
+
+The handler has the main thread, and there is no other thread, so a handler may fork. A child guards itself:
+
+- It ends when its parent does, whatever it is doing. On Linux the kernel signals its process group when the
+  parent's end of a pipe closes (fcntl(2), F_SETOWN and F_SETSIG), even while C code holds the GIL, and takes
+  the processes that a step started with it. Elsewhere a thread watches.
+- Ctrl-C and SIGTERM are the parent's business. They get an empty handler instead of SIG_IGN, because an
+  ignored signal stays ignored across exec(2), and a step could no longer terminate the programs it starts.
+- It leads a process group of its own, so that killing it takes along what its steps have started.
+- The out-of-memory killer takes it before the parent (oom_score_adj, proc(5)).
+- What it prints goes into a pipe that the parent reads; fatal errors and the stack of a step that runs over its
+  time go to the trace file (faulthandler).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import fcntl
+import json
+import os
+import random
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from multiprocess import parent_process
+
+from pgflow_mp.executors.perform import perform, storable
+from pgflow_mp.executors.process import guard, logs, wire
+from pgflow_mp.executors.process.handlers import NotImportableError, Shelf
+from pgflow_mp.executors.process.wire import Kind
+
+_OOM_PENALTY = 500
+_F_SETSIG = 10  # Linux's fcntl.h; Python has no name for it
+_ON_LINUX = sys.platform == "linux"
+
+
+def main(pipe: int, output: int, trace: int) -> None:
+    """Serve the parent until it retires this child or goes away.
+
+    Args:
+        pipe: Task pipe.
+        output: Where stdout and stderr go.
+        trace: Where faulthandler writes.
+    """
+    os.setsid()
+    _redirect(output)
+    _set_signals(trace)
+    _end_with_parent()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        settings = json.loads(wire.receive(pipe).payload)
+        _settle_in(settings)
+        link = Link(pipe)
+        logs.install(link, settings["log_levels"])
+        hello = {"pid": os.getpid(), "preload_failures": guard.preload_failures}
+        link.send(Kind.HELLO, 0, wire.pack_json(hello))
+        _serve(link, report_memory=settings["report_memory"])
+
+
+class Link:
+    """The child's end of the task pipe; any thread may send.
+
+    Attributes:
+        number: The task that runs.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self.number = 0
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        os.register_at_fork(after_in_child=self._let_go)
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a process that a handler has forked: it must not answer for us."""
+        return self._pipe >= 0
+
+    def receive(self) -> wire.Frame:
+        """Wait for the parent's next frame."""
+        return wire.receive(self._pipe)
+
+    def send(self, kind: Kind, number: int, payload: bytes) -> None:
+        """Write one frame."""
+        with self._lock:
+            wire.send(self._pipe, kind, number, payload)
+
+    def _let_go(self) -> None:
+        """Be an ordinary process, where a handler forks: close our end, so that our death shows; obey signals."""
+        if self.is_ours:
+            os.close(self._pipe)
+            self._pipe = -1
+            logs.remove()
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+
+
+def _serve(link: Link, *, report_memory: bool) -> None:
+    shelf = Shelf()
+    while True:
+        kind, number, payload = link.receive()
+        if kind == Kind.RUN:
+            link.number = number
+            answer = _run(shelf, payload, report_memory=report_memory)
+            if not link.is_ours:
+                os._exit(0)  # the handler forked, and its copy returned as well
+            link.send(answer[0], number, answer[1])
+        elif kind == Kind.LOAD:
+            shelf.load(payload)
+        else:
+            return
+
+
+def _run(shelf: Shelf, payload: bytes, *, report_memory: bool) -> tuple[Kind, bytes]:
+    run = wire.Run.unpack(payload)
+    try:
+        step = shelf.find(run.key, run.names[2])
+    except NotImportableError as error:
+        return Kind.MISS, storable(str(error)).encode()
+    except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
+        text = storable(f"the handler cannot be loaded: {type(error).__name__}: {error}")
+        return Kind.FAIL, wire.Report(0.0, 0, flag=True).pack(wire.pack_json((text, "raised")))
+    verdict = perform(step, run.context(), run.input, run.flow_input or None)
+    _flush()
+    memory = resident_memory() if report_memory else 0
+    if verdict.error is not None:
+        report = wire.Report(verdict.seconds, memory, verdict.retryable)
+        return Kind.FAIL, report.pack(wire.pack_json((verdict.error, verdict.reason)))
+    report = wire.Report(verdict.seconds, memory, verdict.output is None)
+    return Kind.DONE, report.pack((verdict.output or "").encode())
+
+
+def resident_memory() -> int:
+    """Return this process's resident memory in bytes (its peak, where there is no /proc)."""
+    if _ON_LINUX:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123 - once a task: the short way
+            return int(file.read().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _flush() -> None:
+    """Send what the handler printed before its answer, so that the parent knows whose it is."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # a handler may have closed or replaced it
+            stream.flush()
+
+
+# Settling in -----------------------------------------------------------------------------------------------
+
+
+def _redirect(output: int) -> None:
+    """Let stdin read nothing; stdout and stderr go to the parent, whose own stdout belongs to the user."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    # New objects: those of the fork server were made for the files that it was started with.
+    sys.stdout, sys.stderr = _printer(1), _printer(2)
+
+
+def _printer(fd: int) -> TextIO:
+    """Return a text stream that is never an encoding error away from failing a step."""
+    return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _set_signals(trace: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ignore)
+    faulthandler.enable(trace, all_threads=False)
+    faulthandler.register(signal.SIGUSR2, trace, all_threads=False, chain=False)
+
+
+def _ignore(number: int, frame: Any) -> None:
+    """Ignore a signal without `SIG_IGN`, which the programs that a step starts would inherit."""
+
+
+def _end_with_parent() -> None:
+    sentinel = parent_process().sentinel
+    if _ON_LINUX:
+        fcntl.fcntl(sentinel, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(sentinel, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+        if select.select([sentinel], [], [], 0)[0]:  # it went before the kernel was told
+            os._exit(1)
+    else:
+        threading.Thread(target=_watch, args=(sentinel,), name="pgflow-mp orphan guard", daemon=True).start()
+
+
+def _watch(sentinel: int) -> None:
+    select.select([sentinel], [], [])
+    os.killpg(0, signal.SIGKILL)
+
+
+def _settle_in(settings: dict[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(settings["environ"])
+    guard.cap_threads()
+    time.tzset()
+    with contextlib.suppress(OSError, ValueError):
+        adjust = Path("/proc/self/oom_score_adj")
+        adjust.write_text(str(min(1000, int(adjust.read_text()) + _OOM_PENALTY)))
+    random.seed()
+    if "numpy" in sys.modules:  # preloaded: every child would draw the same numbers
+        sys.modules["numpy"].random.seed()

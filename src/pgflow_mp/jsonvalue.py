@@ -174,7 +174,7 @@ def _dumped(value: Any, path: _Path) -> Any:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if callable(getattr(type(value), "model_dump", None)):  # pydantic, without importing it
         return value.model_dump(mode="json")
-    raise _NoJson(path, f"is {shown(value)}, {_a(type(value).__name__)}, which is no JSON; {_hint(value)}")
+    raise _NoJson(path, f"is {shown(value)} of type {type(value).__name__}, which is no JSON; {_hint(value)}")
 
 
 def _text(value: str, path: _Path) -> str:
@@ -206,7 +206,7 @@ def _number(value: float, path: _Path) -> float:
 
 def _key(key: Any, path: _Path) -> str:
     if not isinstance(key, str):
-        raise _NoJson(path, f"has the key {shown(key)}, {_a(type(key).__name__)}; JSON keys are strings: use str()")
+        raise _NoJson(path, f"has the key {shown(key)} of type {type(key).__name__}; JSON keys are strings: use str()")
     try:
         return _text(key, path)
     except _NoJson as problem:
@@ -227,10 +227,6 @@ def _part(part: str | int) -> str:
     if isinstance(part, int):
         return f"[{part}]"
     return f".{part}" if _IDENTIFIER.fullmatch(part) else f"[{part!a}]"
-
-
-def _a(name: str) -> str:
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 _HINTS: Final = {

@@ -1,6 +1,6 @@
 """An order from validation to shipment: a map step, a condition, and a dependency that may be skipped.
 
-    pgflow-mp run examples/orders/flows.py @examples/orders/order.json
+pgflow-mp run examples/orders/flows.py @examples/orders/order.json
 """
 
 from __future__ import annotations

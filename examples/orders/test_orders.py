@@ -1,6 +1,6 @@
 """How an application tests its flows: `flow_runner` gives every test a Postgres database of its own.
 
-    pytest examples/orders
+pytest examples/orders
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS = 60
 
-GREET = '''
+GREET = """
 from pgflow_mp import Flow, map_step, step
 
 
@@ -25,7 +25,7 @@ class Greet(Flow, max_attempts=1):
     @map_step(over=names)
     def greeting(item):
         return f"hello {item}"
-'''
+"""
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -3,7 +3,8 @@
 A module is imported with the current folder first on the path, as ``python -m`` does; a file with its own
 folder first, as ``python file.py`` does, under its stem, so that handlers travel to children by reference.
 A file whose stem belongs to another module (``queue.py``) gets a private name instead and its folder goes to
-the end of the path: nothing of the standard library is shadowed, and its handlers travel by value.
+the end of the path: nothing of the standard library is shadowed. No child can import that name, so its handlers
+travel by value.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ import sys
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import cloudpickle
 
 import pgflow_mp
 from pgflow_mp.cli.exits import UsageError
@@ -64,9 +63,7 @@ def import_file(source: str) -> ModuleType:
     try:
         return _import_as_own_name(path) if _stem_is_free(path) else _import_as_private_name(path)
     except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"cannot import {source}: {_what_and_where(error)}{_package_hint(path, error)}"
-        ) from error
+        raise UsageError(f"cannot import {source}: {_what_and_where(error)}{_package_hint(path, error)}") from error
 
 
 def _stem_is_free(path: Path) -> bool:
@@ -102,7 +99,6 @@ def _import_as_private_name(path: Path) -> ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
-    cloudpickle.register_pickle_by_value(module)  # no child could import this name
     return module
 
 
@@ -138,6 +134,4 @@ def _package_hint(path: Path, error: BaseException) -> str:
         if not (folder / "__init__.py").exists():
             break
         parts.insert(0, folder.name)
-    return (
-        f"; the file is part of a package: name the module {'.'.join(parts)} from the package's parent folder"
-    )
+    return f"; the file is part of a package: name the module {'.'.join(parts)} from the package's parent folder"

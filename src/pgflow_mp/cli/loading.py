@@ -7,14 +7,14 @@ names; imported ones count, so a package can gather its flows in one place. Ever
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgflow_mp.cli.exits import UsageError
 from pgflow_mp.cli.importing import import_file, import_module
 from pgflow_mp.definition import FlowDefinition
-from pgflow_mp.flow import Flow, as_definition
+from pgflow_mp.flow import Flow, FlowType
+from pgflow_mp.rules import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,9 +53,7 @@ class Target:
         if not colon:
             return cls(text, None)
         if not source or not flow:
-            raise UsageError(
-                f"`{text}` names no flow: write MODULE:Flow or FILE.py:Flow, or leave out the colon"
-            )
+            raise UsageError(f"`{text}` names no flow: write MODULE:Flow or FILE.py:Flow, or leave out the colon")
         return cls(source, flow)
 
     def flows(self) -> list[NamedFlow]:
@@ -100,15 +98,13 @@ def load_all(texts: Iterable[str]) -> list[NamedFlow]:
 
 
 def flows_in(module: ModuleType) -> list[NamedFlow]:
-    """The flows that a module's names reach; a class without steps is only a base of flows."""
+    """The flows that a module's names reach."""
     found: dict[int, NamedFlow] = {}
     for name, value in vars(module).items():
         if isinstance(value, FlowDefinition):
             found.setdefault(id(value), NamedFlow(name, value))
-        elif isinstance(value, type) and issubclass(value, Flow) and value is not Flow:
-            definition = as_definition(value)
-            if definition.steps:
-                found.setdefault(id(definition), NamedFlow(value.__name__, definition))
+        elif isinstance(value, FlowType) and value is not Flow:
+            found.setdefault(id(value.definition), NamedFlow(value.__name__, value.definition))
     return list(found.values())
 
 
@@ -116,11 +112,9 @@ def _pick(name: str, flows: list[NamedFlow], source: str) -> NamedFlow:
     for flow in flows:
         if name in (flow.name, flow.definition.slug):
             return flow
-    near = difflib.get_close_matches(
-        name, [word for flow in flows for word in (flow.name, flow.definition.slug)], n=1
-    )
-    meant = f"did you mean {near[0]}? " if near else ""
-    raise UsageError(f"{source} has no flow {name}; {meant}It has: {', '.join(flow.name for flow in flows)}")
+    names = [flow.name for flow in flows]
+    meant = did_you_mean(name, [*(flow.definition.slug for flow in flows), *names])
+    raise UsageError(f"{source} has no flow {name}{meant}; it has {', '.join(names)}")
 
 
 def _origin(flow: NamedFlow) -> str:

@@ -147,9 +147,7 @@ def _add_dsn(command: ArgumentParser, default: str = "default: PGFLOW_DSN") -> N
 
 
 def _add_processes(command: ArgumentParser) -> None:
-    command.add_argument(
-        "--processes", type=_count, metavar="N", help="child processes; default: one for each core"
-    )
+    command.add_argument("--processes", type=_count, metavar="N", help="child processes; default: one for each core")
 
 
 def _count(text: str) -> int:

@@ -68,11 +68,7 @@ def outcome(step: StepProgress) -> str:
 
 def trouble(step: StepProgress) -> str:
     """Which attempts failed although the step goes on."""
-    tasks = (
-        "the task"
-        if step.retrying == 1 and not step.is_map
-        else f"{step.retrying:,} of {step.tasks or 0:,} tasks"
-    )
+    tasks = "the task" if step.retrying == 1 and not step.is_map else f"{step.retrying:,} of {step.tasks or 0:,} tasks"
     return f"{tasks} will be tried again after: {first_line(step.error)}"
 
 
@@ -112,9 +108,7 @@ def _is_counted(step: StepProgress) -> bool:
 def _count_of(step: StepProgress) -> str:
     if not _is_counted(step):
         return ""
-    return (
-        f" {step.tasks:,} task{'' if step.tasks == 1 else 's'}" if step.ended else f", {step.tasks:,} tasks"
-    )
+    return f" {step.tasks:,} task{'' if step.tasks == 1 else 's'}" if step.ended else f", {step.tasks:,} tasks"
 
 
 def _tries_of(step: StepProgress) -> str:

@@ -50,9 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             run_id = start(app, db, flow, value, screen)
             processes = arguments.processes or available_cores()
             screen.say(f"{flow.slug}, run {run_id}: {db.title}, {_count(processes, 'process', 'processes')}")
-            asyncio.run(
-                work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout)
-            )
+            asyncio.run(work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout))
             return _tell(app.get_run_with_states(run_id), stdout)
 
 
@@ -62,9 +60,7 @@ def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: D
         compiled = app.compile(flow, recompile=db.is_development, conn=conn)
         run_id = app.start_flow(flow, value, conn=conn)
     if compiled.status == "recompiled":
-        screen.say(
-            f"{flow.slug} was compiled anew, its earlier runs are deleted: {'; '.join(compiled.differences)}"
-        )
+        screen.say(f"{flow.slug} was compiled anew, its earlier runs are deleted: {'; '.join(compiled.differences)}")
     elif compiled.options_changed:
         screen.say(f"{flow.slug}: options updated: {'; '.join(compiled.options_changed)}")
     return run_id

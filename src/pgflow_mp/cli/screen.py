@@ -84,7 +84,7 @@ class LiveDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner = Spinner("dots", style="cyan")
-        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live = Live(console=console, auto_refresh=False)  # what others write to stderr goes above it
 
     def say(self, line: str) -> None:
         """Print the line above the table."""
@@ -107,7 +107,7 @@ class LiveDisplay:
         table.add_column(width=24)
         table.add_column(justify="right", no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column()  # the only one that may be cut: `_remark`
         for step in progress.steps:
             table.add_row(*self._row(step, progress))
         return table
@@ -137,16 +137,28 @@ def _count(step: StepProgress) -> str:
 
 
 def _remark(step: StepProgress, progress: RunProgress) -> Text:
+    remark, style = _remark_words(step, progress)
+    return Text(remark, style, no_wrap=True, overflow="ellipsis")
+
+
+def _remark_words(step: StepProgress, progress: RunProgress) -> tuple[str, str]:
+    """What else there is to say about a step, and the style to say it in."""
     if step.status == "failed":
-        return Text(words.first_line(step.error), "red")
+        return words.first_line(step.error), "red"
     if step.status == "skipped":
-        return Text(words.skip_words(step.skip_reason), "yellow")
+        return words.skip_words(step.skip_reason), "yellow"
     if step.retrying:
-        return Text(words.trouble(step), "yellow")
-    if step.status == "started":
-        return Text(f"{step.running} running" if step.is_map and step.running else "", "dim")
-    if step.status == "created" and not progress.ended:
-        open_steps = {other.slug for other in progress.steps if not other.ended}
-        waiting = [dep for dep in step.deps if dep in open_steps]
-        return Text(f"waits for {', '.join(waiting)}" if waiting else "", "dim")
-    return Text("")
+        return words.trouble(step), "yellow"
+    if step.status == "started" and step.is_map and step.running:
+        return f"{step.running} running", "dim"
+    if step.status == "created":
+        return _waiting(step, progress), "dim"
+    return "", ""
+
+
+def _waiting(step: StepProgress, progress: RunProgress) -> str:
+    if progress.ended:
+        return "not started"
+    open_steps = {other.slug for other in progress.steps if not other.ended}
+    deps = [dep for dep in step.deps if dep in open_steps]
+    return f"waits for {', '.join(deps)}" if deps else ""

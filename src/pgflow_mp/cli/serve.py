@@ -61,6 +61,4 @@ async def _serve(worker: Worker, grace: float) -> None:
 
 def _log_to_stderr() -> None:
     """The library configures no handlers; a program must."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pgflow_mp.cli.exits import Interrupted
-from pgflow_mp.cli.progress import duration
+from pgflow_mp.cli.progress import duration, summary
 from pgflow_mp.core.queries.progress import run_progress
 from pgflow_mp.engine.link import LOST, Link
 from pgflow_mp.engine.worker import Worker
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_mp.cli.screen import Display
+    from pgflow_mp.core.queries.progress import RunProgress
     from pgflow_mp.definition import FlowDefinition
 
 #: Seconds from one look at the run to the next.
@@ -53,56 +54,64 @@ async def work_off(
     """
     worker = Worker(dsn, [flow], processes=processes, grace=0.0, only_runs=[run_id])
     watch = Watch(dsn, run_id, screen)
-    signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
-    _hear(signals)
+    interruption = _interruption()
+    try:
+        await _until_the_first(worker, watch, interruption, seconds)
+    finally:
+        await watch.close()
+    if not watch.ended:
+        raise _unfinished(run_id, interruption, seconds)
+
+
+async def _until_the_first(
+    worker: Worker, watch: Watch, interruption: asyncio.Future[signal.Signals], seconds: float | None
+) -> None:
+    """Work and watch until the run has ended, a signal has come, or the time is up; then stop the worker."""
     working = asyncio.create_task(worker.run())
     watching = asyncio.create_task(watch.until_the_end())
-    interruption = asyncio.create_task(signals.get())
     try:
-        await asyncio.wait(
-            {working, watching, interruption}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait({working, watching, interruption}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         worker.stop()
         await working
-        if not watching.done():
-            await watch.look()
     finally:
         watching.cancel()
-        interruption.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await watch.close()
-    if watch.ended:
-        return
-    if watching.done() and not watching.cancelled():
+        await asyncio.wait([watching])
+    if not watching.cancelled():
         watching.result()
-    if interruption.done() and not interruption.cancelled():
-        raise Interrupted(
-            interruption.result(),
-            f"run {run_id} is unfinished and stays so; none of its tasks is left claimed",
-        )
+    await watch.look()  # the picture as it is left
+
+
+def _interruption() -> asyncio.Future[signal.Signals]:
+    """The first signal that asks us to stop; later ones change nothing, stopping takes no time."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def interrupt(number: signal.Signals) -> None:
+        if not future.done():
+            future.set_result(number)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, interrupt, number)
+    return future
+
+
+def _unfinished(run_id: UUID, interruption: asyncio.Future[signal.Signals], seconds: float | None) -> PgflowError:
+    left = f"run {run_id} is unfinished and stays so; none of its tasks is left claimed"
+    if interruption.done():
+        return Interrupted(interruption.result(), left)
     if seconds is not None:
-        raise RunTimeout(
-            run_id,
-            f"run {run_id} did not end within {duration(seconds)}; it is unfinished and stays so; "
-            "none of its tasks is left claimed",
-        )
-    raise PgflowError(
-        f"the worker was asked to finish (deprecated_at in pgflow.workers) before run {run_id} ended"
-    )
+        return RunTimeout(run_id, f"not done within {duration(seconds)}: {left}")
+    return PgflowError(f"the worker was asked to finish (deprecated_at in pgflow.workers): {left}")
 
 
 class Watch:
-    """Looks at a run and shows what it sees.
-
-    Attributes:
-        ended: Whether the run was seen ended.
-    """
+    """Looks at a run and shows what it sees."""
 
     def __init__(self, dsn: str, run_id: UUID, screen: Display) -> None:
         self._link = Link(dsn, "progress")
         self._run_id = run_id
         self._screen = screen
-        self.ended = False
+        self._seen: RunProgress | None = None
 
     async def until_the_end(self) -> None:
         """Look until the run has ended.
@@ -124,19 +133,18 @@ class Watch:
         except LOST:
             return
         if progress is None:
-            raise RunNotFound(
-                f"run {self._run_id} is no longer in the database: its flow was deleted or compiled anew"
-            )
+            raise RunNotFound(f"run {self._run_id} is no longer in the database: its flow was deleted or compiled anew")
         self._screen.show(progress)
-        self.ended = progress.ended
+        self._seen = progress
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run was seen ended."""
+        return self._seen is not None and self._seen.ended
 
     async def close(self) -> None:
-        """End the connection and leave the last picture standing."""
+        """End the connection, leave the last picture standing, and sum up."""
         self._screen.close()
+        if self._seen is not None and self._seen.ended:
+            self._screen.say(summary(self._seen))
         await self._link.close()
-
-
-def _hear(signals: asyncio.Queue[signal.Signals]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, signals.put_nowait, number)

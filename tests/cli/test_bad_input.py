@@ -1,0 +1,163 @@
+"""What bad input gets: one clear sentence, an exit code that is not 0, and a database as it was before."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.cli.command import GREET, is_one_sentence, pgflow_mp
+
+SHOUT = """
+from pgflow_mp import Flow, map_step, step
+
+
+class Shout(Flow):
+    @map_step
+    def shout(item):
+        return item.upper()
+"""
+
+BAD_HANDLERS = """
+from pgflow_mp import Flow, map_step, step
+
+
+class ReturnsASet(Flow, max_attempts=1):
+    @step
+    def letters(flow_input):
+        return {"rows": [1, {"x"}]}
+
+
+class MapsOverNothing(Flow, max_attempts=1):
+    @step
+    def number(flow_input):
+        return 7
+
+    @map_step(over=number)
+    def each(item):
+        return item
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "flows.py").write_text(GREET)
+    (tmp_path / "shout.py").write_text(SHOUT)
+    (tmp_path / "bad.py").write_text(BAD_HANDLERS)
+    return tmp_path
+
+
+def contents(dsn: str) -> list[tuple[int, ...]]:
+    """How many flows, runs and queues there are."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        return conn.execute(
+            "select (select count(*) from pgflow.flows), (select count(*) from pgflow.runs), "
+            "(select count(*) from pgmq.list_queues())"
+        ).fetchall()
+
+
+def run(folder, dsn, *arguments: str):
+    return pgflow_mp("run", *arguments, "--dsn", dsn, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["flows.py", '{"a": }'], "line 1 column 7"),
+        (["flows.py", "@missing.json"], "cannot read the input @missing.json: No such file"),
+        (["flows.py:Great"], "has no flow Great (did you mean `Greet`?)"),
+        (["flow.py"], "there is no file flow.py"),
+        (["no.such.module"], "there is no module `no`"),
+    ],
+)
+def test_what_is_wrong_on_the_command_line_touches_nothing(folder, pgflow_dsn, arguments, said):
+    done = run(folder, pgflow_dsn, *arguments)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert is_one_sentence(done.stderr)
+    assert said in done.stderr
+    assert contents(pgflow_dsn) == [(0, 0, 0)]
+
+
+def test_a_root_map_without_an_array_is_refused_and_nothing_is_compiled(folder, pgflow_dsn):
+    done = run(folder, pgflow_dsn, "shout.py", '{"not": "an array"}')
+    assert done.returncode == 2, done
+    assert is_one_sentence(done.stderr)
+    assert "array" in done.stderr
+    assert contents(pgflow_dsn) == [(0, 0, 0)]
+
+
+def test_a_flow_whose_shape_differs_is_refused_with_the_differences(folder, pgflow_dsn):
+    assert run(folder, pgflow_dsn, "flows.py").returncode == 0
+    (folder / "flows.py").write_text(GREET.replace("def greeting", "def welcome"))
+    done = run(folder, pgflow_dsn, "flows.py")
+    assert done.returncode == 1, done
+    assert is_one_sentence(done.stderr)
+    assert "welcome" in done.stderr
+    assert contents(pgflow_dsn) == [(1, 1, 1)]
+
+
+def test_an_unreachable_database_is_said_once_without_the_password(folder):
+    dsn = "postgresql://someone:sesame@127.0.0.1:1/nowhere"
+    for command in (["run", "flows.py"], ["compile", "flows.py"], ["serve", "flows.py"], ["install"]):
+        done = pgflow_mp(*command, "--dsn", dsn, cwd=folder)
+        assert done.returncode == 3, done
+        assert is_one_sentence(done.stderr)
+        assert "nowhere" in done.stderr
+        assert "sesame" not in done.stderr
+
+
+def test_a_dsn_that_is_none_is_said(folder):
+    done = pgflow_mp("run", "flows.py", "--dsn", "no dsn at all", cwd=folder)
+    assert done.returncode == 3, done
+    assert is_one_sentence(done.stderr)
+    assert "DSN" in done.stderr
+
+
+def test_a_database_without_pgflow_names_the_command_that_installs(folder, empty_dsn):
+    done = run(folder, empty_dsn, "flows.py")
+    assert done.returncode == 3, done
+    assert is_one_sentence(done.stderr)
+    assert "pgflow-mp install" in done.stderr
+
+
+def test_a_handler_that_returns_a_set_fails_its_run_with_the_path(folder, pgflow_dsn):
+    done = run(folder, pgflow_dsn, "bad.py:ReturnsASet")
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert "failed in step letters" in done.stderr
+    assert "`$.rows[1]`" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_map_over_what_is_no_array_fails_its_run_and_says_so(folder, pgflow_dsn):
+    done = run(folder, pgflow_dsn, "bad.py:MapsOverNothing")
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert "array" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["fly"], ["run"], ["run", "flows.py", "--processes", "0"], ["run", "flows.py", "--timeout", "soon"],
+        ["serve", "flows.py", "--poll-interval", "0"], ["compile"],
+    ],
+)  # fmt: skip
+def test_usage_errors_have_code_2_and_show_the_usage(folder, arguments):
+    done = pgflow_mp(*arguments, cwd=folder)
+    assert done.returncode == 2
+    assert "usage: pgflow-mp" in done.stderr
+
+
+def test_the_python_stack_of_an_error_is_shown_on_demand(folder):
+    asked = pgflow_mp("run", "missing.py", "--traceback", cwd=folder)
+    assert "Traceback" in asked.stderr
+    assert "Traceback" in pgflow_mp("run", "missing.py", cwd=folder, env={"PGFLOW_DEBUG": "1"}).stderr
+    assert asked.returncode == 2
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["compile"], ["serve"], ["install"]])
+def test_help_is_for_every_command(command):
+    done = pgflow_mp(*command, "--help")
+    assert done.returncode == 0
+    assert "usage: pgflow-mp" in done.stdout

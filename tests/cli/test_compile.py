@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.cli.command import GREET, is_one_sentence, pgflow_mp
+
+FAREWELL = GREET.replace("Greet", "Farewell")
+
+
+@pytest.fixture
+def flows(tmp_path):
+    """The file flows.py below the current folder of the command."""
+    file = tmp_path / "flows.py"
+    file.write_text(GREET)
+    return file
+
+
+def flow_slugs(dsn: str) -> set[str]:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        return {slug for (slug,) in conn.execute("select flow_slug from pgflow.flows").fetchall()}
+
+
+def test_compile_makes_a_flow_and_then_verifies_it(flows, pgflow_dsn):
+    first = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert (first.returncode, first.stdout) == (0, "greet: compiled\n"), first.stderr
+    second = pgflow_mp("compile", "flows.py", cwd=flows.parent, env={"PGFLOW_DSN": pgflow_dsn})
+    assert (second.returncode, second.stdout) == (0, "greet: verified\n"), second.stderr
+
+
+def test_a_changed_option_is_updated_and_told(flows, pgflow_dsn):
+    pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    flows.write_text(GREET.replace("max_attempts=1", "max_attempts=4"))
+    done = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("greet: verified, options updated (")
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        assert conn.execute("select opt_max_attempts from pgflow.flows").fetchone() == (4,)
+
+
+def test_one_flow_that_differs_leaves_all_as_they_were(flows, pgflow_dsn):
+    pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    flows.write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
+    done = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert is_one_sentence(done.stderr)
+    assert "greeting" in done.stderr
+    assert "welcome" in done.stderr
+    assert flow_slugs(pgflow_dsn) == {"greet"}
+
+
+def test_all_flows_that_differ_are_listed_at_once(flows, pgflow_dsn):
+    flows.write_text(GREET + FAREWELL)
+    pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    flows.write_text((GREET + FAREWELL).replace("def greeting", "def welcome"))
+    done = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert done.returncode == 1
+    assert "`greet`" in done.stderr
+    assert "`farewell`" in done.stderr
+
+
+def test_a_database_without_pgflow_names_the_command_that_installs(flows, empty_dsn):
+    done = pgflow_mp("compile", "flows", "--dsn", empty_dsn, cwd=flows.parent)
+    assert done.returncode == 3
+    assert is_one_sentence(done.stderr)
+    assert "pgflow-mp install" in done.stderr
+
+
+def test_a_module_that_fails_compiles_nothing(flows, pgflow_dsn):
+    (flows.parent / "broken.py").write_text("import no_such_thing\n")
+    done = pgflow_mp("compile", "flows", "broken", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert flow_slugs(pgflow_dsn) == set()

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.command import GREET, begin, is_one_sentence, pgflow_mp
+
+if TYPE_CHECKING:
+    import subprocess
+
+SLOW = """
+import time
+
+from pgflow_mp import Flow, step
+
+
+class Slow(Flow, max_attempts=1, timeout=600):
+    @step
+    def sleep(flow_input):
+        time.sleep(flow_input["seconds"])
+        return "slept"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "greet.py").write_text(GREET)
+    (tmp_path / "slow.py").write_text(SLOW)
+    return tmp_path
+
+
+@pytest.fixture
+def serve(folder, pgflow_dsn):
+    """Start workers; kill those that a failed test leaves."""
+    started: list[subprocess.Popen[str]] = []
+
+    def serve(*arguments: str) -> subprocess.Popen[str]:
+        started.append(begin("serve", *arguments, "--dsn", pgflow_dsn, "--processes", "2", cwd=folder))
+        return started[-1]
+
+    yield serve
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def conn(pgflow_conn):
+    return pgflow_conn
+
+
+def wait_for(conn, query: str, expected: tuple, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while (found := conn.execute(query).fetchone()) != expected:
+        assert time.monotonic() < deadline, f"{query}: {found}, not {expected}"
+        time.sleep(0.05)
+
+
+def start(conn, slug: str, text: str = "{}") -> None:
+    wait_for(conn, f"select count(*) from pgflow.flows where flow_slug = '{slug}'", (1,))
+    conn.execute("select pgflow.start_flow(%s, %s::jsonb)", (slug, text))
+
+
+def finish(process: subprocess.Popen[str], seconds: float = 30) -> tuple[int, str]:
+    _, stderr = process.communicate(timeout=seconds)
+    return process.returncode, stderr
+
+
+def test_a_worker_serves_all_flows_of_its_modules_and_drains_on_sigterm(serve, conn):
+    process = serve("greet", "slow.py")
+    start(conn, "greet")
+    start(conn, "slow", '{"seconds": 0}')
+    wait_for(conn, "select count(*) from pgflow.runs where status = 'completed'", (2,))
+    process.send_signal(signal.SIGTERM)
+    code, log = finish(process)
+    assert code == 0, log
+    assert "nothing is left claimed" in log
+    assert conn.execute("select count(*) from pgflow.workers where stopped_at is null").fetchone() == (0,)
+
+
+def test_a_running_task_gets_the_grace_to_finish(serve, conn):
+    process = serve("slow.py", "--grace", "20")
+    start(conn, "slow", '{"seconds": 2}')
+    wait_for(conn, "select count(*) from pgflow.step_tasks where status = 'started'", (1,))
+    process.send_signal(signal.SIGTERM)
+    code, log = finish(process)
+    assert code == 0, log
+    assert conn.execute("select status, output from pgflow.runs").fetchall() == [("completed", {"sleep": "slept"})]
+
+
+def test_what_does_not_finish_within_the_grace_is_given_back(serve, conn):
+    process = serve("slow.py", "--grace", "0.5")
+    start(conn, "slow", '{"seconds": 300}')
+    wait_for(conn, "select count(*) from pgflow.step_tasks where status = 'started'", (1,))
+    process.send_signal(signal.SIGINT)
+    code, log = finish(process)
+    assert code == 0, log
+    assert conn.execute("select status, attempts_count from pgflow.step_tasks").fetchall() == [("queued", 0)]
+
+
+def test_a_second_signal_gives_everything_back_at_once(serve, conn):
+    process = serve("slow.py", "--grace", "300")
+    start(conn, "slow", '{"seconds": 300}')
+    wait_for(conn, "select count(*) from pgflow.step_tasks where status = 'started'", (1,))
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    code, log = finish(process)
+    assert code == 0, log
+    assert conn.execute("select status, attempts_count from pgflow.step_tasks").fetchall() == [("queued", 0)]
+
+
+def test_a_worker_asked_to_finish_in_the_database_ends(serve, conn):
+    process = serve("greet.py")
+    wait_for(conn, "select count(*) from pgflow.workers", (1,))
+    conn.execute("update pgflow.workers set deprecated_at = now()")
+    code, log = finish(process)
+    assert code == 0, log
+
+
+def test_serve_needs_a_database(folder):
+    done = pgflow_mp("serve", "greet.py", cwd=folder)
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+    assert "needs a database" in done.stderr
+
+
+def test_serve_refuses_a_flow_whose_shape_differs_before_it_claims(folder, pgflow_dsn, conn):
+    assert pgflow_mp("compile", "greet.py", "--dsn", pgflow_dsn, cwd=folder).returncode == 0
+    (folder / "greet.py").write_text(GREET.replace("def greeting", "def welcome"))
+    done = pgflow_mp("serve", "greet.py", "--dsn", pgflow_dsn, cwd=folder)
+    assert done.returncode == 1
+    assert is_one_sentence(done.stderr)
+    assert "welcome" in done.stderr
+    assert conn.execute("select count(*) from pgflow.workers").fetchone() == (0,)

@@ -1,0 +1,24 @@
+"""Flows that children can import."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pgflow_mp.flow import Flow, step
+
+SEEN = []
+
+
+class Importable(Flow):
+    @step
+    def work(flow_input):
+        SEEN.append(flow_input)
+        return {"module": __name__, "pid": os.getpid(), "in_sys_modules": __name__ in sys.modules, "seen": len(SEEN)}
+
+
+class Outer:
+    class Nested(Flow):
+        @step
+        def work(flow_input):
+            return "nested"

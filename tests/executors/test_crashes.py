@@ -1,0 +1,197 @@
+"""A child may die in any way: its call fails with the cause, its neighbours do not notice."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from pgflow_mp.executors import Completed, Failed
+
+from .harness import call_of, play, wait_until
+
+
+def exit_hard(flow_input):
+    os._exit(3)
+
+
+def kill_itself(flow_input):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def segfault(flow_input):
+    ctypes.string_at(0)
+
+
+def abort(flow_input):
+    os.abort()
+
+
+def double(flow_input):
+    time.sleep(0.01)
+    return flow_input * 2
+
+
+CAUSES = [
+    (exit_hard, "Worker process died: exited with code 3"),
+    (kill_itself, "Worker process died: killed by SIGKILL (possibly out of memory)"),
+    (segfault, "Worker process died: segmentation fault (SIGSEGV)"),
+    (abort, "Worker process died: killed by SIGABRT"),
+]
+
+
+@pytest.mark.parametrize(("victim", "first_line"), CAUSES, ids=[victim.__name__ for victim, _ in CAUSES])
+def test_a_dying_child_fails_its_own_call_only_and_says_why(victim, first_line):
+    async def scenario(crew):
+        calls = [call_of(double, i) for i in range(24)]
+        calls.insert(5, call_of(victim))
+        outcomes = await crew.run(*calls)
+        lost = outcomes.pop(5)
+        assert isinstance(lost, Failed)
+        assert (lost.reason, lost.retryable) == ("lost", True)
+        assert lost.error.splitlines()[0] == first_line
+        assert [o.output for o in outcomes] == [str(2 * i) for i in range(24)]
+        await crew.until(lambda: crew.pool.free == 2)
+
+    play(scenario)
+
+
+def test_a_segfault_tells_the_line_of_the_step():
+    async def scenario(crew):
+        lost = await crew.run_one(segfault)
+        assert "Segmentation fault" in lost.error
+        assert "in segfault" in lost.error
+        assert "executors/process" not in lost.error
+
+    play(scenario)
+
+
+def test_what_a_child_printed_last_is_in_the_obituary():
+    def last_words(flow_input):
+        print("the disk is full", file=sys.stderr)
+        os._exit(1)
+
+    async def scenario(crew):
+        lost = await crew.run_one(last_words)
+        assert "exited with code 1" in lost.error
+        assert "the disk is full" in lost.error
+
+    play(scenario)
+
+
+def test_many_crashes_in_a_row_do_not_break_the_pool():
+    async def scenario(crew):
+        outcomes = await crew.run(*[call_of(exit_hard) for _ in range(10)], call_of(double, 21))
+        assert [o.reason for o in outcomes[:-1]] == ["lost"] * 10
+        assert outcomes[-1].output == "42"
+
+    play(scenario)
+
+
+def test_a_reply_that_was_sent_counts_although_the_child_died_right_after():
+    def leave_behind(flow_input):
+        import threading
+
+        threading.Timer(0.05, os._exit, (7,)).start()
+        return "done"
+
+    async def scenario(crew):
+        before = set(crew.pool.pids)
+        assert await crew.output(leave_behind) == "done"
+        await crew.until(lambda: len(crew.pool.pids) == 2 and set(crew.pool.pids) != before)
+        assert await crew.output(double, 1) == 2
+
+    play(scenario)
+
+
+def test_an_idle_child_that_is_killed_is_replaced():
+    async def scenario(crew):
+        before = set(crew.pool.pids)
+        os.kill(min(before), signal.SIGKILL)
+        await crew.until(lambda: crew.pool.free == 1)
+        await crew.until(lambda: crew.pool.free == 2)
+        assert len(set(crew.pool.pids) - before) == 1
+        assert crew.rooms >= 3  # two at the start, one for the replacement
+
+    play(scenario)
+
+
+def test_a_crash_is_seen_although_a_process_of_the_step_holds_the_pipe_open():
+    def fork_and_die(flow_input):
+        if os.fork() == 0:
+            time.sleep(60)
+            os._exit(0)
+        os._exit(5)
+
+    async def scenario(crew):
+        began = time.monotonic()
+        lost = await crew.run_one(fork_and_die)
+        assert lost.error.startswith("Worker process died: exited with code 5")
+        assert time.monotonic() - began < 5
+
+    play(scenario)
+
+
+def test_a_step_that_closes_all_descriptors_is_lost_but_harms_nobody():
+    def close_all(flow_input):
+        os.closerange(3, 256)
+        time.sleep(60)
+
+    async def scenario(crew):
+        outcomes = await crew.run(call_of(close_all), call_of(double, 4))
+        assert outcomes[0].reason == "lost"
+        assert "closed its pipe" in outcomes[0].error
+        assert outcomes[1].output == "8"
+
+    play(scenario)
+
+
+def test_the_death_of_the_fork_server_is_no_death_of_its_children():
+    async def scenario(crew):
+        from pgflow_mp.executors.process import launch
+
+        slow = call_of(lambda flow_input: time.sleep(0.5) or "survived")
+        crew.pool.submit(slow)
+        (server,) = [s for key, s in launch._servers.items() if key[1] == ()]
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+        await crew.until(lambda: crew.outcomes)
+        assert crew.outcomes[0].output == '"survived"'
+        lost = await crew.run_one(kill_itself)  # and its replacement comes from a new server
+        assert lost.reason == "lost"
+        assert await crew.output(double, 1) == 2
+
+    play(scenario)
+
+
+def test_sigterm_to_everything_leaves_server_and_children_working():
+    async def scenario(crew):
+        from pgflow_mp.executors.process import launch
+
+        (server,) = [s for key, s in launch._servers.items() if key[1] == ()]
+        for pid in (server._forkserver_pid, *crew.pool.pids):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                os.kill(pid, number)
+        before = set(crew.pool.pids)
+        outcomes = await crew.run(call_of(double, 1), call_of(double, 2))
+        assert all(isinstance(o, Completed) for o in outcomes)
+        assert set(crew.pool.pids) == before
+        wait_until(lambda: os.waitpid(server._forkserver_pid, os.WNOHANG) == (0, 0))
+
+    play(scenario)
+
+
+def test_on_outcome_that_raises_does_not_stop_the_pool(caplog):
+    async def scenario(crew):
+        def explode(outcome):
+            crew._take(outcome)
+            raise RuntimeError("a bug in the engine")
+
+        crew.pool.on_outcome = explode
+        assert [o.output for o in await crew.run(call_of(double, 1), call_of(double, 2))] == ["2", "4"]
+
+    play(scenario)
+    assert "on_outcome failed" in caplog.text

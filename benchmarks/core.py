@@ -77,9 +77,14 @@ class Core:
         self.conn = conn
         self.worker_ids = {}
         for flow in flows:
-            execute(conn, compile_flow(flow.definition))
+            execute(conn, compile_flow(flow.definition.slug, flow.definition.shape()))
             self.worker_ids[flow.definition.slug] = uuid.uuid4()
-        execute(conn, register_workers(self.worker_ids, this_process()))
+        execute(
+            conn,
+            register_workers(
+                self.worker_ids, function_name="benchmark", process=this_process(), version="benchmark"
+            ),
+        )
 
     def start(self, slug: str, count: int, value: object = None) -> None:
         """Start runs in batches."""

@@ -193,7 +193,7 @@ class PgFlow:
             ShapeMismatch: The database has another shape; its attribute `differences` lists how. Nothing changed.
         """
         definition = as_definition(flow)
-        compiled = self._run(definitions.compile_flow(definition, recompile=recompile), conn)
+        compiled = self._run(definitions.compile_flow(definition.slug, definition.shape(), recompile=recompile), conn)
         if compiled.status == "mismatch":
             raise ShapeMismatch(definition.slug, compiled.differences)
         return compiled
@@ -212,8 +212,10 @@ class PgFlow:
         Raises:
             FlowNotFound: The database has no such flow.
         """
-        if not self._run(definitions.delete_flow(_slug(flow)), conn):
-            raise FlowNotFound(f"flow `{_slug(flow)}` is not in this database; nothing was deleted")
+        slug = _slug(flow)
+        if not self.flow_exists(slug, conn=conn):
+            raise FlowNotFound(f"flow `{slug}` is not in this database; nothing was deleted")
+        self._run(definitions.delete_flow(slug), conn)
 
     def list_flows(self) -> list[FlowDefinition]:
         """Return the flows that this object was made with."""

@@ -39,7 +39,7 @@ class Heart:
         """Beat until cancelled. A missed beat is only logged: the next one is 4 s away."""
         while True:
             try:
-                for worker_id, deprecated in await self._link.run(heartbeat(list(self._slugs))):
+                for worker_id, deprecated in (await self._link.run(heartbeat(list(self._slugs)))).items():
                     if deprecated:
                         self._on_deprecated(self._slugs[worker_id])
             except (psycopg.Error, OSError) as error:

@@ -10,34 +10,16 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
+
+from pgflow_mp.core.queries.workers import Process
 
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
-    """A process, named so that nobody can be mistaken for it.
-
-    Attributes:
-        host: Name of the machine, for people.
-        boot_id: One boot of one machine; None where the system does not tell.
-        pid_namespace: Within which `pid` means something; None where the system does not tell.
-        pid: Process id.
-        started: Clock ticks from boot to the start of the process (proc(5), field 22); None where not told.
-    """
-
-    host: str
-    boot_id: str | None
-    pid_namespace: str | None
-    pid: int
-    started: int | None
-
-
-def this_process() -> ProcessIdentity:
-    """Return the identity of the running process."""
-    return ProcessIdentity(
+def this_process() -> Process:
+    """Return what tells this process from any other, anywhere."""
+    return Process(
         host=socket.gethostname(),
         boot_id=_read(_PROC / "sys/kernel/random/boot_id"),
         pid_namespace=_link(_PROC / "self/ns/pid"),
@@ -46,7 +28,7 @@ def this_process() -> ProcessIdentity:
     )
 
 
-def is_gone(other: ProcessIdentity, here: ProcessIdentity) -> bool:
+def is_gone(other: Process, here: Process) -> bool:
     """Return whether the other process certainly lives no more; False where that cannot be known from here."""
     if here.boot_id is None or here.pid_namespace is None or here.started is None or other.started is None:
         return False
@@ -67,10 +49,11 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _start_time(pid: int) -> int | None:
+def _start_time(pid: int) -> str | None:
+    """Return the clock ticks from boot to the start of the process (proc(5), field 22)."""
     stat = _read(_PROC / str(pid) / "stat")
     # The command name in brackets may itself hold spaces and brackets: count from the last one.
-    return int(stat.rpartition(")")[2].split()[19]) if stat else None
+    return stat.rpartition(")")[2].split()[19] if stat else None
 
 
 def _read(path: Path) -> str | None:

@@ -15,9 +15,10 @@ import psycopg
 
 from pgflow_mp.core.queries.tasks import recover_tasks
 from pgflow_mp.core.queries.workers import list_processes, mark_workers_stopped
-from pgflow_mp.engine.host import ProcessIdentity, is_gone
+from pgflow_mp.engine.host import is_gone
 
 if TYPE_CHECKING:
+    from pgflow_mp.core.queries.workers import Process
     from pgflow_mp.engine.link import Link
 
 logger = logging.getLogger("pgflow_mp.recovery")
@@ -28,7 +29,7 @@ RECOVER_SECONDS = 5.0
 class Recovery:
     """Looks after tasks that nobody works on any more."""
 
-    def __init__(self, link: Link, here: ProcessIdentity) -> None:
+    def __init__(self, link: Link, here: Process) -> None:
         self._link = link
         self._here = here
 
@@ -52,11 +53,7 @@ class Recovery:
         if self._here.boot_id is None or self._here.pid_namespace is None:
             return
         neighbours = await self._link.run(list_processes(self._here.boot_id, self._here.pid_namespace))
-        gone = [
-            worker_id
-            for worker_id, host, pid, started in neighbours
-            if is_gone(ProcessIdentity(host, self._here.boot_id, self._here.pid_namespace, pid, started), self._here)
-        ]
+        gone = [worker_id for worker_id, process in neighbours.items() if is_gone(process, self._here)]
         if gone:
             logger.warning("%d workers of this machine died without a word", len(gone))
             await self._link.run(mark_workers_stopped(gone))

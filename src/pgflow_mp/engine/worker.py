@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgflow_mp import __version__
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
 from pgflow_mp.engine.appetite import HORIZON_SECONDS, Appetite
 from pgflow_mp.engine.claim import Claimer
@@ -29,7 +29,7 @@ from pgflow_mp.engine.listen import Listener
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.settle import Settler
-from pgflow_mp.executors.process.pool import ProcessPool
+from pgflow_mp.executors.process.pool import PoolBroken, ProcessPool
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -60,6 +60,7 @@ class Worker:
         max_tasks_per_child: Replace a child after so many tasks.
         max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
         preload: Modules that the children find already imported.
+        name: The deployment unit, for people who look into the table of workers; `python` by default.
     """
 
     def __init__(
@@ -74,22 +75,27 @@ class Worker:
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
         preload: Sequence[str] = (),
+        name: str = "python",
     ) -> None:
         self._flows = {flow.slug: flow for flow in flows}
         self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
         self._identity = this_process()
         self._grace = grace
         self._dsn = dsn
+        self._name = name
         self._stopped = asyncio.Event()
         self._now = asyncio.Event()
+        self._breakage: PoolBroken | None = None
         self._appetite = Appetite()
         self._links = {name: Link(dsn, name) for name in ("claim", "settle", "heartbeat", "recovery")}
         self._pool = ProcessPool(
-            processes or available_cores(),
-            on_outcome=self._finished,
+            self._finished,
+            size=processes,
             preload=preload,
             max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child,
+            on_room=self._room,
+            on_broken=self._broken,
         )
         self._settler = Settler(self._links["settle"], self._settled)
         self._returner = Returner(self._links["settle"])
@@ -117,7 +123,7 @@ class Worker:
 
         Raises:
             psycopg.OperationalError: The database cannot be reached at the start.
-            ExecutorError: The children cannot start.
+            PoolBroken: The children cannot start.
         """
         loops: list[asyncio.Task[None]] = []
         try:
@@ -129,12 +135,17 @@ class Worker:
             for task in loops:
                 if task.done() and not task.cancelled():
                     task.result()  # a loop that ended by itself ends the worker with its error
+            if self._breakage is not None:
+                raise self._breakage
         finally:
             await self._finish(loops)
 
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
-        await self._links["claim"].run(register_workers(self._worker_ids, self._identity))
+        register = register_workers(
+            self._worker_ids, function_name=self._name, process=self._identity, version=__version__
+        )
+        await self._links["claim"].run(register)
         await self._pool.start()
         with suppress(psycopg.Error):
             await self._recovery.recover()
@@ -154,7 +165,6 @@ class Worker:
             ("listen", listener.run()),
             ("recovery", self._recovery.run()),
             ("tail", self._return_tail()),
-            ("pool", self._pool.failed()),
         ]
 
     @staticmethod
@@ -206,6 +216,13 @@ class Worker:
         self._settler.put(outcome)
         self._claimer.wake()
 
+    def _room(self) -> None:
+        self._claimer.wake()
+
+    def _broken(self, breakage: PoolBroken) -> None:
+        self._breakage = breakage
+        self._stopped.set()
+
     def _settled(self, batch: Sequence[Outcome], settled: Sequence[Settled]) -> None:
         for outcome, result in zip(batch, settled, strict=True):
             if not result.applied:
@@ -223,9 +240,3 @@ class Worker:
             if not self._open_flows:
                 self.stop()
 
-
-def available_cores() -> int:
-    """Return how many cores this process may use: its affinity where the system has one, else all."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

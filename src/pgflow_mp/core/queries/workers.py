@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-__all__ = ["Process", "heartbeat", "mark_workers_stopped", "register_workers"]
+__all__ = ["Process", "heartbeat", "list_processes", "mark_workers_stopped", "register_workers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,25 @@ def heartbeat(worker_ids: Sequence[UUID]) -> Statement[dict[UUID, bool]]:
 def mark_workers_stopped(worker_ids: Sequence[UUID]) -> Statement[None]:
     """Note that workers have stopped, as the last thing that they do (core WK-2)."""
     return Statement("select pgflow_mp.mark_workers_stopped(%s::uuid[])", (list(worker_ids),), nothing)
+
+
+_PROCESSES = """
+select w.worker_id, p.host, p.pid, p.boot_id, p.pid_namespace, p.process_started
+from pgflow_mp.workers as p
+join pgflow.workers as w on w.worker_id = p.worker_id
+where w.stopped_at is null
+  and p.boot_id = %s::text
+  and p.pid_namespace = %s::text
+"""
+
+
+def list_processes(boot_id: str, pid_namespace: str) -> Statement[dict[UUID, Process]]:
+    """Tell the processes of the workers that never said that they stopped, on one machine and in one container."""
+    return Statement(_PROCESSES, (boot_id, pid_namespace), _processes_by_worker)
+
+
+def _processes_by_worker(found: list[Row]) -> dict[UUID, Process]:
+    return {worker_id: Process(*process) for worker_id, *process in found}
 
 
 def _deprecated_by_worker(found: list[Row]) -> dict[UUID, bool]:

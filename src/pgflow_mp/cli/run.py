@@ -27,7 +27,7 @@ from pgflow_mp.cli.screen import display
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
 from pgflow_mp.core.connecting import connect
-from pgflow_mp.engine.worker import available_cores
+from pgflow_mp.executors.process.pool import usable_cores
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         screen = display()
         with database.opened(arguments.dsn, screen.say) as db, PgFlow(db.dsn) as app:
             run_id = start(app, db, flow, value, screen)
-            processes = arguments.processes or available_cores()
+            processes = arguments.processes or usable_cores()
             screen.say(f"{flow.slug}, run {run_id}: {db.title}, {_count(processes, 'process', 'processes')}")
             asyncio.run(work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout))
             return _tell(app.get_run_with_states(run_id), stdout)

@@ -73,7 +73,7 @@ class Settler:
 
     async def _settle(self, batch: list[Outcome]) -> None:
         backoff = Backoff()
-        statement = settle_tasks([_settlement(outcome) for outcome in batch])
+        statement = settle_tasks([settlement_of(outcome) for outcome in batch])
         while True:
             try:
                 settled = await self._link.run(statement)
@@ -108,7 +108,8 @@ class Settler:
             logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, _sentence(error))
 
 
-def _settlement(outcome: Outcome) -> Settlement:
+def settlement_of(outcome: Outcome) -> Settlement:
+    """Return what to tell the database about an outcome."""
     call = outcome.call
     completed = isinstance(outcome, Completed)
     return Settlement(

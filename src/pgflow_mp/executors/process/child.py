@@ -39,6 +39,7 @@ from pgflow_mp.executors.process.wire import Kind
 
 _OOM_PENALTY = 500
 _F_SETSIG = 10  # Linux's fcntl.h; Python has no name for it
+_SHUTDOWN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ON_LINUX = sys.platform == "linux"
 
 
@@ -75,7 +76,8 @@ class Link:
         self.number = 0
         self._pipe = pipe
         self._lock = threading.Lock()
-        os.register_at_fork(after_in_child=self._let_go)
+        # Blocked meanwhile: a signal to the new process must not meet the handler it has from us.
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=self._let_go)
 
     @property
     def is_ours(self) -> bool:
@@ -97,8 +99,17 @@ class Link:
             os.close(self._pipe)
             self._pipe = -1
             logs.remove()
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in _SHUTDOWN:
                 signal.signal(number, signal.SIG_DFL)
+        _unblock()
+
+
+def _block() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SHUTDOWN)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHUTDOWN)
 
 
 def _serve(link: Link, *, report_memory: bool) -> None:
@@ -172,7 +183,7 @@ def _printer(fd: int) -> TextIO:
 
 
 def _set_signals(trace: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SHUTDOWN:
         signal.signal(number, _ignore)
     faulthandler.enable(trace, all_threads=False)
     faulthandler.register(signal.SIGUSR2, trace, all_threads=False, chain=False)

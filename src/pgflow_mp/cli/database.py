@@ -8,7 +8,7 @@ never changed behind its owner's back: without our schema in it, the error names
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from pgflow_mp.core.install import install
 from pgflow_mp.postgres import development
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from pgflow_mp.cli.screen import Display
 
 DSN_VARIABLE = "PGFLOW_DSN"
 
@@ -56,12 +58,12 @@ def required_dsn(option: str | None, command: str) -> str:
 
 
 @contextmanager
-def opened(option: str | None, say: Callable[[str], None]) -> Iterator[Database]:
+def opened(option: str | None, screen: Display) -> Iterator[Database]:
     """The named database, or the development database, started or joined and made ready.
 
     Args:
         option: The value of ``--dsn``.
-        say: Told what was installed.
+        screen: Told what takes a moment, and what was installed.
 
     Raises:
         ServerUnavailable: No DSN was given and no embedded server can be had.
@@ -70,9 +72,13 @@ def opened(option: str | None, say: Callable[[str], None]) -> Iterator[Database]
     if dsn is not None:
         yield Database(dsn, f"database {describe(dsn)}", is_development=False)
         return
-    with development() as server:
-        for line in install(server.dsn):
-            say(line)
+    with ExitStack() as stack:
+        with screen.waiting("starting your development database"):
+            server = stack.enter_context(development())
+            done = install(server.dsn)
+        for line in done:
+            if not line.endswith("nothing to do"):
+                screen.say(f"development database: {line}")
         yield Database(
             server.dsn,
             f"development database, {server.kind} PostgreSQL {server.version}",

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _stdout_is_stderr() as stdout:
         flow = load_one(arguments.target).definition
         screen = display()
-        with database.opened(arguments.dsn, screen.say) as db, PgFlow(db.dsn) as app:
+        with database.opened(arguments.dsn, screen) as db, PgFlow(db.dsn) as app:
             run_id = start(app, db, flow, value, screen)
             processes = arguments.processes or usable_cores()
             screen.say(f"{flow.slug}, run {run_id}: {db.title}, {_count(processes, 'process', 'processes')}")

@@ -7,6 +7,7 @@ to say and snapshots of the run to show, the last one when it has ended.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.text import Text
 from pgflow_mp.cli import progress as words
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from typing import TextIO
 
     from rich.console import RenderableType
@@ -38,6 +40,10 @@ class Display(Protocol):
 
     def say(self, line: str) -> None:
         """A line of its own, above everything that moves."""
+        ...
+
+    def waiting(self, reason: str) -> AbstractContextManager[object]:
+        """Something takes a moment before there is progress to show."""
         ...
 
     def show(self, progress: RunProgress) -> None:
@@ -69,6 +75,11 @@ class LineDisplay:
         """Write the line."""
         print(line, file=self._stream, flush=True)
 
+    def waiting(self, reason: str) -> AbstractContextManager[object]:
+        """A log needs no line that only says that the next one takes a moment."""
+        del reason
+        return nullcontext()
+
     def show(self, progress: RunProgress) -> None:
         """Write what is new."""
         for line in self._reporter.lines(progress):
@@ -89,6 +100,10 @@ class LiveDisplay:
     def say(self, line: str) -> None:
         """Print the line above the table."""
         self._console.print(Text(line), soft_wrap=True)
+
+    def waiting(self, reason: str) -> AbstractContextManager[object]:
+        """A spinner with the reason, gone when it is over."""
+        return self._console.status(Text(reason, "dim"), spinner="dots", spinner_style="cyan")
 
     def show(self, progress: RunProgress) -> None:
         """Redraw the table."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli.exits import Interrupted
 from pgflow_mp.cli.progress import duration, summary
@@ -69,8 +69,9 @@ async def _until_the_first(
     """Work and watch until the run has ended, a signal has come, or the time is up; then stop the worker."""
     working = asyncio.create_task(worker.run())
     watching = asyncio.create_task(watch.until_the_end())
+    ends: list[asyncio.Future[Any]] = [working, watching, interruption]
     try:
-        await asyncio.wait({working, watching, interruption}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         worker.stop()
         await working
     finally:

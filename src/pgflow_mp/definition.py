@@ -122,7 +122,7 @@ class StepDefinition:
     owner: InitVar[str] = ""
 
     def __post_init__(self, owner: str) -> None:
-        with validation.at(owner, self.slug):
+        with validation.at(owner, validation.named("step", self.slug)):
             validation.check_step(self)
             self._freeze()
 
@@ -200,8 +200,7 @@ class FlowDefinition:
 
     def __post_init__(self, owner: str) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
-        with validation.at(owner or f"flow {shown(self.slug)}"):
-            validation.check_flow(self)
+        validation.check_flow(self, owner or validation.named("flow", self.slug))
 
     def step(self, slug: str) -> StepDefinition:
         """Give a step by its slug.
@@ -264,7 +263,7 @@ class FlowDefinition:
         Raises:
             DefinitionError: Something is wrong; the message says where and what was likely meant.
         """
-        owner = f"flow {shown(slug)}"
+        owner = validation.named("flow", slug)
         with validation.at(owner):
             entries = validation.check_entries(steps, DATA_KEYS)
         slugs = [entry["slug"] for entry in entries]
@@ -301,7 +300,7 @@ def make_step(
         DefinitionError: Something is wrong with it.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    with validation.at(owner, slug):
+    with validation.at(owner, validation.named("step", slug)):
         if problem := unknown_option(given, (*CONDITIONS, *SKIP_MODES, *STEP_OPTIONS)):
             raise DefinitionError(problem)
         validation.check_condition_given(given)
@@ -313,7 +312,7 @@ def make_step(
 def _step_from_data(entry: dict[str, Any], order: Sequence[str], owner: str) -> StepDefinition:
     slug, handler = entry.pop("slug"), entry.pop("handler", None)
     step_type, deps = entry.pop("step_type", None) or "single", entry.pop("deps", None) or ()
-    with validation.at(owner, slug):
+    with validation.at(owner, validation.named("step", slug)):
         validation.check_deps_value(deps)
     return make_step(slug, step_type, deps, order, handler, entry, owner)
 

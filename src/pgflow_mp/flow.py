@@ -284,7 +284,7 @@ def _inherited_options(cls: FlowType) -> dict[str, Any]:
 
 def _step_definition(cls: type, step: Step[..., Any], order: list[str], owner: str) -> StepDefinition:
     options = dict(step.options)
-    with validation.at(owner, step.slug):
+    with validation.at(owner, validation.named("step", step.slug)):
         allowed = ("over" if step.step_type == "map" else "depends_on", *_OPTIONS)
         if step.step_type == "map" and options.get("depends_on"):
             raise DefinitionError("a map step waits for the step it maps over and no other: use over=, not depends_on=")

@@ -32,20 +32,19 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def at(place: str, step: object = None) -> Iterator[None]:
-    """Put the place before the message of a `DefinitionError` from within."""
+def at(*places: str) -> Iterator[None]:
+    """Put the places before the message of a `DefinitionError` from within; empty ones are left out."""
     try:
         yield
     except DefinitionError as error:
-        parts = [place] if place else []
-        if step is not None:
-            parts.append(f"step {_name(step)}")
-        error.args = (f"{', '.join(parts)}: {error}",) if parts else error.args
+        where = ", ".join(filter(None, places))
+        error.args = (f"{where}: {error}" if where else str(error),)
         raise
 
 
-def _name(slug: object) -> str:
-    return f"`{slug}`" if isinstance(slug, str) and slug.isprintable() else shown(slug)
+def named(kind: str, slug: object) -> str:
+    """Give the name of a flow or step for a message, whatever was given as its slug."""
+    return f"{kind} `{slug}`" if isinstance(slug, str) and slug.isprintable() else f"{kind} {shown(slug)}"
 
 
 def _refuse(problem: str | None) -> None:
@@ -111,17 +110,18 @@ def _check_deps_of(step: StepDefinition) -> None:
 # ---- the whole flow --------------------------------------------------------------------------
 
 
-def check_flow(flow: FlowDefinition) -> None:
+def check_flow(flow: FlowDefinition, owner: str) -> None:
     """Check a flow: its own name and options, then how its steps hang together."""
-    _refuse(slug_problem(flow.slug, MAX_FLOW_SLUG))
-    for name in FLOW_OPTIONS:
-        _refuse(option_problem(name, getattr(flow, name)))
-    if not flow.steps:
-        _refuse("a flow needs at least one step")
-    _check_unique([step.slug for step in flow.steps])
+    with at(owner):
+        _refuse(slug_problem(flow.slug, MAX_FLOW_SLUG))
+        for name in FLOW_OPTIONS:
+            _refuse(option_problem(name, getattr(flow, name)))
+        if not flow.steps:
+            _refuse("a flow needs at least one step")
+        _check_unique([step.slug for step in flow.steps])
     by_slug = {step.slug: step for step in flow.steps}
     for step in flow.steps:
-        with at("", step.slug):
+        with at(owner, named("step", step.slug)):
             _check_known(step, by_slug)
             _check_order(step, by_slug)
             _check_patterns(step)
@@ -203,10 +203,8 @@ def _check_parameters(step: StepDefinition, steps: Mapping[str, StepDefinition])
         if step.step_type == "map":
             _refuse(_map_parameter(step, name, steps))
         if name not in step.deps:
-            _refuse(
-                f"its handler has the parameter `{name}`, but it does not depend on such a step"
-                f"{did_you_mean(name, (*step.deps, *RESERVED))}"
-            )
+            meant = "; add it to its deps" if name in steps else did_you_mean(name, (*step.deps, *RESERVED))
+            _refuse(f"its handler has the parameter `{name}`, but it does not depend on such a step{meant}")
         if steps[name].may_be_absent and not parameter.optional:
             _refuse(
                 f"`{name}` can be skipped, and this step runs all the same; give the parameter a default: {name}=None"
@@ -238,6 +236,6 @@ def check_entries(steps: object, known: Sequence[str]) -> Sequence[Mapping[str, 
             _refuse(f"steps[{index}] must be a mapping with a slug, not {shown(entry)}")
         if "slug" not in entry:
             _refuse(f"steps[{index}] has no slug")
-        with at("", entry["slug"]):
+        with at(named("step", entry["slug"])):
             _refuse(unknown_option((str(key) for key in entry), known))
     return steps

@@ -147,9 +147,7 @@ def probe(folder: Path, account: Account | None) -> Binaries:
 
 
 def _ask(command: list[str], account: Account | None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd="/", timeout=30, check=False, **run_as(account)
-    )
+    return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=30, check=False, **run_as(account))
 
 
 def _system_folders() -> Iterator[Path]:

@@ -86,13 +86,15 @@ def shared(kind: str, name: str, *, durable: bool) -> Server:
         users.share()
         try:
             place = home.joined() or home.started(binaries, durable=durable)
+            # A joined server may be of an older minor version than our binaries.
+            version = home.version.read_text()
         except BaseException:
             users.close()
             raise
     return Server(
         dsn=place.dsn,
         kind=kind,
-        version=_version(place, binaries),
+        version=version,
         stop=lambda: home.leave(users),
         log_tail=lambda lines: tail(place.log, lines),
     )
@@ -108,6 +110,11 @@ class _Home:
     @property
     def data(self) -> Path:
         return self.path / "data"
+
+    @property
+    def version(self) -> Path:
+        """Holds the version of the server that was started last."""
+        return self.path / "version"
 
     def place(self, socket: Path) -> Place:
         return Place(self.data, socket, self.path / "log", self.account)
@@ -136,6 +143,7 @@ class _Home:
             prepare_data(place, binaries, durable=durable)
         check_major(self.data, binaries)
         self._forget_dead_server(place.socket)
+        self.version.write_text(binaries.version)
         launch(place, binaries, defaults(durable=durable))
         return place
 
@@ -188,12 +196,3 @@ def _data_home(account: Account | None) -> Path:
     if chosen and can_enter(Path(chosen), account):
         return Path(chosen) / "pgflow-mp"
     return ROOT_DATA
-
-
-def _version(place: Place, binaries: Binaries) -> str:
-    """Return the running server's version; a joined one may be older than our binaries."""
-    import psycopg
-
-    with psycopg.connect(place.dsn, autocommit=True) as conn:
-        told = conn.info.parameter_status("server_version")
-    return told.split(" ", 1)[0] if told else binaries.version

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import secrets
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 DATA = "/pgflow-mp"
 """Folder in the container, in memory. Not the image's own, which is a volume on disk."""
+
+READY_SECONDS = 120.0
 
 
 def start_docker(image: str, settings: Mapping[str, str]) -> Server:
@@ -47,41 +50,76 @@ def start_docker(image: str, settings: Mapping[str, str]) -> Server:
 def _start(image: str, settings: Mapping[str, str]) -> Server:
     container_class, config = _testcontainers()
     _sweep()
-    folder = folders.make(None)
-    password = secrets.token_hex(16)
-    reaper_was_off = config.ryuk_disabled
-    config.ryuk_disabled = True
-    container = None
-    try:
-        container = container_class(
-            image, username="postgres", password=password, dbname="postgres", driver=None
-        )
+    with contextlib.ExitStack() as started:
+        folder = folders.make(None)
+        started.callback(folder.remove)
+        container = _container(container_class, image, folder.path.name, settings)
+        started.callback(container.stop)
         (folder.path / folders.CONTAINER).write_text(folder.path.name)
-        container.with_name(folder.path.name)
-        container.with_env("PGDATA", f"{DATA}/data").with_kwargs(tmpfs={DATA: ""})
-        container.with_command(["postgres", *as_arguments({**defaults(durable=False), **settings})])
-        container.start()
-        dsn = container.get_connection_url(driver=None)
-        version = from_dsn(dsn).version
-    except BaseException as error:
-        if container is not None:
-            log = _log_tail(container, 15)
-            container.stop()
-            if log:
-                error.add_note(log)
-        folder.remove()
-        raise
-    finally:
-        config.ryuk_disabled = reaper_was_off
+        with _without_reaper(config):
+            container.start()
+        server = _wait_until_ready(container)
+        kept = started.pop_all()
 
     def end() -> None:
         with _quiet():
-            container.stop()
-        folder.remove()
+            kept.close()
 
     return Server(
-        dsn=dsn, kind="docker", version=version, stop=end, log_tail=lambda lines: _log_tail(container, lines)
+        dsn=server.dsn,
+        kind="docker",
+        version=server.version,
+        stop=end,
+        log_tail=lambda lines: _log_tail(container, lines),
     )
+
+
+def _container(container_class: Any, image: str, name: str, settings: Mapping[str, str]) -> Any:
+    password = secrets.token_hex(16)
+    container = container_class(image, username="postgres", password=password, dbname="postgres", driver=None)
+    # testcontainers' own wait asks once a second, and two minutes long also when the container has ended.
+    container._connect = lambda: None  # noqa: SLF001 - without effect should they rename it
+    container.with_name(name)
+    container.with_env("PGDATA", f"{DATA}/data")
+    if hasattr(container, "with_tmpfs_mount"):
+        container.with_tmpfs_mount(DATA)
+    else:  # testcontainers before 4.14
+        container.with_kwargs(tmpfs={DATA: ""})
+    container.with_command(["postgres", *as_arguments({**defaults(durable=False), **settings})])
+    return container
+
+
+def _wait_until_ready(container: Any) -> Server:
+    """Connect from outside: while the official image initialises, it listens on a socket inside only."""
+    try:
+        dsn = container.get_connection_url(driver=None)
+    except Exception as error:  # it ended already: no port of it is mapped
+        error.add_note(_log_tail(container, 15))
+        raise
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            return from_dsn(dsn)
+        except DatabaseUnreachable as error:
+            wrapped = container.get_wrapped_container()
+            wrapped.reload()
+            ended = wrapped.status in ("exited", "dead")
+            if ended or time.monotonic() > deadline:
+                what = "ended" if ended else f"was not ready after {READY_SECONDS:g} s ({error})"
+                raise Unavailable(
+                    f"the server in the container {what}; the end of its log:\n{_log_tail(container, 15)}"
+                ) from error
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _without_reaper(config: Any) -> Iterator[None]:
+    before = config.ryuk_disabled
+    config.ryuk_disabled = True
+    try:
+        yield
+    finally:
+        config.ryuk_disabled = before
 
 
 def _testcontainers() -> tuple[Any, Any]:
@@ -95,9 +133,7 @@ def _testcontainers() -> tuple[Any, Any]:
         except ImportError:
             from testcontainers.postgres import PostgresContainer
     except ImportError as error:
-        raise Unavailable(
-            f"testcontainers is not installed ({error}); pip install 'pgflow-mp[docker]'"
-        ) from error
+        raise Unavailable(f"testcontainers is not installed ({error}); pip install 'pgflow-mp[docker]'") from error
     return PostgresContainer, testcontainers_config
 
 
@@ -121,12 +157,9 @@ def _remove_container(name: str) -> None:
 
 
 def _log_tail(container: Any, lines: int) -> str:
-    wrapped = container.get_wrapped_container()
-    if wrapped is None:
-        return ""
     try:
-        return str(wrapped.logs(tail=lines).decode(errors="replace")).rstrip()
-    except Exception:  # noqa: BLE001 - gone, or the engine is: then there is no log
+        return str(container.get_wrapped_container().logs(tail=lines).decode(errors="replace")).rstrip()
+    except Exception:  # noqa: BLE001 - never made, gone, or the engine is: then there is no log
         return ""
 
 

@@ -153,9 +153,7 @@ class _Body(dict[str, Any]):
         if isinstance(before, Step):
             raise DefinitionError(f"{self._owner}: there are two `{name}`; a step's name is unique in its flow")
         if isinstance(value, Step):
-            if any(other is value for other in self.values()):
-                raise DefinitionError(f"{self._owner}: `{name}` is only another name of step `{value.slug}`")
-            value.slug = name
+            value.slug = name  # now, not when the class is made: the body may say over= it
         if isinstance(getattr(value, "__func__", None), Step):
             raise DefinitionError(f"{self._owner}, step `{name}`: put no other decorator above @step")
         super().__setitem__(name, value)
@@ -263,6 +261,11 @@ def _steps_of(cls: type) -> dict[str, Step[..., Any]]:
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
             if isinstance(value, Step):
+                for other in steps:
+                    if steps[other] is value and other != name:
+                        raise DefinitionError(
+                            f"`{name}` is only another name of step `{other}`; write a step of its own"
+                        )
                 steps[name] = value
             elif name in steps:
                 raise DefinitionError(f"`{name}` is a step of a base class; it cannot become {shown(value)}")

@@ -216,6 +216,10 @@ create table pgflow.step_tasks (
 create unique index idx_step_tasks_queue_message on pgflow.step_tasks (queue_name, message_id)
   where message_id is not null;
 
+-- Tasks that requeue_stalled_tasks gave up on. The column hardly ever changes, so other updates stay heap-only.
+create index idx_step_tasks_stalled on pgflow.step_tasks (permanently_stalled_at)
+  where permanently_stalled_at is not null;
+
 -- What a claim returns. The order is read by position in places (core 2.9, generations 7.3).
 create type pgflow.step_task_record as (
   flow_slug text,

@@ -1,0 +1,66 @@
+"""Statements about runs: start many at once, read one.
+
+All of them go through functions that run with their owner's rights, so a caller who only starts and reads needs no
+right on any table (D-11).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pgflow_mp.core.statement import Row, Statement
+from pgflow_mp.results import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+__all__ = ["get_run", "get_run_inputs", "get_run_with_states", "start_flows"]
+
+
+def start_flows(
+    flow_slug: str, inputs: Sequence[str], run_ids: Sequence[UUID | None] | None = None
+) -> Statement[list[UUID]]:
+    """Start one run for each input, all or none; return their ids in the same order.
+
+    Args:
+        flow_slug: The flow.
+        inputs: JSON texts; arrays where the flow has a root map step (core 3.6.1).
+        run_ids: The id of each run, None where the database shall make one (time-ordered, D-9).
+
+    Raises:
+        psycopg.errors.ForeignKeyViolation: (when executed) There is no such flow (``runs_flow_slug_fkey``).
+        psycopg.errors.UniqueViolation: (when executed) A run has one of the ids already.
+        psycopg.errors.RaiseException: (when executed) A root map step got an input that is no array.
+    """
+    sql = "select run_id from pgflow_mp.start_flows(%s::text, %s::jsonb[], %s::uuid[])"
+    params = (flow_slug, list(inputs), None if run_ids is None else list(run_ids))
+    return Statement(sql, params, lambda found: [row[0] for row in found])
+
+
+def get_run(run_id: UUID) -> Statement[Run | None]:
+    """Read a run without its steps; None when there is no such run."""
+    return Statement(
+        "select pgflow_mp.get_run(%s::uuid)::text",
+        (run_id,),
+        lambda found: None if found[0][0] is None else Run.from_row(json.loads(found[0][0])),
+    )
+
+
+def get_run_with_states(run_id: UUID) -> Statement[Run | None]:
+    """Read a run with its steps and their tasks; None when there is no such run."""
+    return Statement("select pgflow_mp.run_details(%s::uuid)::text", (run_id,), _read_details)
+
+
+def get_run_inputs(run_ids: Sequence[UUID]) -> Statement[dict[UUID, bytes]]:
+    """Read what runs were started with, as JSON; a run that does not exist is left out."""
+    return Statement(
+        "select run_id, pgflow.get_flow_input(run_id)::text from unnest(%s::uuid[]) as run_id",
+        (list(run_ids),),
+        lambda found: {run_id: text.encode() for run_id, text in found if text is not None},
+    )
+
+
+def _read_details(found: list[Row]) -> Run | None:
+    return None if found[0][0] is None else Run.from_details(json.loads(found[0][0]))

@@ -1,0 +1,229 @@
+"""Statements about tasks, as an engine drives them: claim, settle, give back, recover.
+
+Every one takes many tasks, of any runs and flows, in one round trip. Inputs and outputs are JSON texts and pass
+through unread: what a handler gets is decoded where it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgflow_mp.core.statement import Row, Statement, value
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+__all__ = [
+    "ClaimedTask",
+    "Settled",
+    "Settlement",
+    "SkippedDelay",
+    "TaskKey",
+    "claim_tasks",
+    "give_back_tasks",
+    "recover_tasks",
+    "settle_tasks",
+    "skip_delays",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedTask:
+    """A task that is ours to run now (core 3.13.3).
+
+    Attributes:
+        flow_slug: The flow.
+        run_id: The run.
+        step_slug: The step.
+        task_index: The element of a map step; 0 for a single step.
+        msg_id: Its message in the queue.
+        attempt: Which start of this task it is, from 1 on.
+        timeout: Seconds that the attempt may take.
+        input: JSON: an element for a map step, else the outputs of the parents by slug.
+        flow_input: JSON: what the run was started with; for root single steps only.
+    """
+
+    flow_slug: str
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    msg_id: int
+    attempt: int
+    timeout: float
+    input: bytes
+    flow_input: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskKey:
+    """One attempt of one task: what a settlement or a return is about (D-5)."""
+
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    attempt: int
+    worker_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What came of one attempt.
+
+    Attributes:
+        run_id: The run.
+        step_slug: The step.
+        task_index: The task of the step.
+        attempt: The attempt that ended, as the claim named it.
+        worker_id: The worker that claimed it.
+        output: JSON text, or None for SQL NULL (D-8); what a completed task returned.
+        error: Why it failed; None when it completed.
+        retryable: Whether the step's policy may try again after a failure.
+    """
+
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    attempt: int
+    worker_id: UUID
+    output: str | None = None
+    error: str | None = None
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settlement did.
+
+    Attributes:
+        run_id: The run.
+        step_slug: The step.
+        task_index: The task of the step.
+        applied: Whether this attempt's outcome is in the database, by this call or by an earlier one of the same
+            worker whose answer was lost; False when it came too late (D-5).
+        task_status: The task's status now; None when there is no such task.
+        step_status: The step's status now.
+        run_status: The run's status now.
+    """
+
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    applied: bool
+    task_status: str | None
+    step_status: str | None
+    run_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedDelay:
+    """A delay that was cut short: `seconds` were left of it."""
+
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    seconds: float
+
+
+_CLAIM = """
+select flow_slug, run_id, step_slug, task_index, msg_id, attempt, timeout, input::text, flow_input::text
+from pgflow_mp.claim_tasks(%s::text[], %s::uuid[], %s::int[], %s::uuid[])
+"""
+
+
+def claim_tasks(
+    flow_slugs: Sequence[str],
+    worker_ids: Sequence[UUID],
+    quantities: Sequence[int],
+    only_runs: Sequence[UUID] | None = None,
+) -> Statement[list[ClaimedTask]]:
+    """Start tasks, oldest first, and return them; run it in a transaction of its own (core X-3).
+
+    Args:
+        flow_slugs: The flows to claim from.
+        worker_ids: The worker of each flow; it must be registered.
+        quantities: The most tasks of each flow.
+        only_runs: Take tasks of these runs alone.
+
+    Raises:
+        psycopg.errors.ForeignKeyViolation: (when executed) A worker has no row any more: it shall stop (SU-7).
+        psycopg.errors.UndefinedTable: (when executed) The queue of a flow is missing.
+    """
+    params = (
+        list(flow_slugs),
+        list(worker_ids),
+        list(quantities),
+        None if only_runs is None else list(only_runs),
+    )
+    return Statement(_CLAIM, params, lambda found: [_claimed(row) for row in found])
+
+
+_SETTLE = """
+select run_id, step_slug, task_index, applied, task_status, step_status, run_status
+from pgflow_mp.settle_tasks(
+  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], %s::jsonb[], %s::text[], %s::boolean[]
+)
+"""
+
+
+def settle_tasks(settlements: Sequence[Settlement]) -> Statement[list[Settled]]:
+    """Tell what came of attempts; returns one result for each, in order.
+
+    Repeating it is safe: an outcome that was applied already is reported as applied and changes nothing (D-5). One
+    that cannot be stored fails its own task only (D-6).
+
+    Raises:
+        psycopg.errors.InvalidTextRepresentation: (when executed) An output is no JSON; nothing was settled.
+    """
+    params = (
+        *_key_columns(settlements),
+        [each.output for each in settlements],
+        [each.error for each in settlements],
+        [each.retryable for each in settlements],
+    )
+    return Statement(_SETTLE, params, lambda found: [Settled(*row) for row in found])
+
+
+def give_back_tasks(tasks: Sequence[TaskKey], delay: int = 0) -> Statement[int]:
+    """Put claimed tasks back as if they had never been claimed (D-4); returns how many were.
+
+    Args:
+        tasks: The attempts; one that is not running any more is left alone.
+        delay: Seconds until somebody can claim them again.
+    """
+    sql = "select pgflow_mp.give_back_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], %s::int)"
+    return Statement(sql, (*_key_columns(tasks), delay), value)
+
+
+def recover_tasks(silent: float = 15.0) -> Statement[int]:
+    """Free tasks that nobody works on any more (D-3); returns how many can run again.
+
+    Args:
+        silent: Seconds without a heartbeat after which a worker of ours is taken for dead.
+    """
+    return Statement("select pgflow_mp.recover_tasks(make_interval(secs => %s::float8))", (silent,), value)
+
+
+def skip_delays(run_ids: Sequence[UUID]) -> Statement[list[SkippedDelay]]:
+    """Let the queued tasks of these runs start at once, whatever delay they are in; returns those that were."""
+    sql = "select run_id, step_slug, task_index, seconds from pgflow_mp.skip_delays(%s::uuid[])"
+    return Statement(sql, (list(run_ids),), lambda found: [SkippedDelay(*row) for row in found])
+
+
+def _key_columns(
+    tasks: Sequence[TaskKey | Settlement],
+) -> tuple[list[UUID], list[str], list[int], list[int], list[UUID]]:
+    return (
+        [task.run_id for task in tasks],
+        [task.step_slug for task in tasks],
+        [task.task_index for task in tasks],
+        [task.attempt for task in tasks],
+        [task.worker_id for task in tasks],
+    )
+
+
+def _claimed(row: Row) -> ClaimedTask:
+    *known, task_input, flow_input = row
+    known += [task_input.encode(), None if flow_input is None else flow_input.encode()]
+    return ClaimedTask(*known)

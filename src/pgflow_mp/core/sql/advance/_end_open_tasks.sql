@@ -1,0 +1,28 @@
+-- Ends the queued and started tasks of steps that were skipped (new_status skipped) or of runs that failed (new_status
+-- cancelled, step_slugs NULL: all steps), then archives their messages: task rows before queue rows.
+-- Rules: generations TS-1 to TS-5. The caller holds the locks of the runs.
+create or replace function pgflow_mp._end_open_tasks(new_status text, run_ids uuid[], step_slugs text[] default null)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  queue_names text[];
+  message_ids bigint[];
+begin
+  with ended as (
+    update pgflow.step_tasks as t
+    set status = _end_open_tasks.new_status
+    from unnest(_end_open_tasks.run_ids, _end_open_tasks.step_slugs) as given (run_id, step_slug)
+    where t.run_id = given.run_id
+      and (given.step_slug is null or t.step_slug = given.step_slug)
+      and t.status in ('queued', 'started')
+    returning t.queue_name, t.message_id
+  )
+  select array_agg(queue_name), array_agg(message_id) into queue_names, message_ids from ended;
+  perform pgflow_mp._archive_messages(queue_names, message_ids);
+end;
+$$;

@@ -1,0 +1,27 @@
+-- Skips steps whose condition is unmet, plainly: their children go on as if the step had finished without output.
+-- Rules: core 3.9.7. The caller holds the locks of the runs.
+create or replace function pgflow_mp._skip_unmet_steps(run_ids uuid[], step_slugs text[])
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  update pgflow.step_states as s
+  set status = 'skipped',
+      skip_reason = 'condition_unmet',
+      skipped_at = greatest(now(), s.created_at),
+      remaining_tasks = null
+  from unnest(_skip_unmet_steps.run_ids, _skip_unmet_steps.step_slugs) as given (run_id, step_slug)
+  where s.run_id = given.run_id
+    and s.step_slug = given.step_slug;
+
+  if pgflow_mp._events_wanted() then
+    perform pgflow_mp._send_step_events('skipped', run_ids, step_slugs);
+  end if;
+  perform pgflow_mp._release_children(run_ids, step_slugs);
+  perform pgflow_mp._count_off_steps(run_ids);
+end;
+$$;

@@ -1,0 +1,114 @@
+-- Starts up to wanted tasks among those of the given messages of one queue, and returns them with their inputs.
+-- Startable: task queued, run started, step started (core 3.13.1); with only_step only that step's.
+--
+-- Order of locks: task rows (skipping those that another session holds), then queue rows (D-2). The messages of the locked
+-- tasks are hidden for the effective timeout + 2 s (generations ST5-2) and only tasks whose message was still there are
+-- started (strict: a missing one fails the claim, ST5-3); started_at is never before queued_at, although our transaction may be older than the task (core X-3).
+create or replace function pgflow_mp._claim_messages(
+  flow_slug text, queue_name text, only_step text, msg_ids bigint[], worker_id uuid, wanted int,
+  strict boolean default false
+)
+returns table (
+  run_id uuid, step_slug text, task_index int, msg_id bigint, attempt int, timeout int, input jsonb, flow_input jsonb
+)
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  ids bigint[];
+  found_ids bigint[];
+  delays double precision[];
+begin
+  with claimable as (
+    select t.message_id, coalesce(st.opt_timeout, f.opt_timeout) as timeout
+    from pgflow.step_tasks as t
+    join pgflow.runs as r on r.run_id = t.run_id and r.status = 'started'
+    join pgflow.step_states as s
+      on s.run_id = t.run_id and s.step_slug = t.step_slug and s.status = 'started'
+    join pgflow.steps as st on st.flow_slug = t.flow_slug and st.step_slug = t.step_slug
+    join pgflow.flows as f on f.flow_slug = t.flow_slug
+    where t.queue_name = _claim_messages.queue_name
+      and t.message_id = any(_claim_messages.msg_ids)
+      and t.flow_slug = _claim_messages.flow_slug
+      and t.status = 'queued'
+      and (_claim_messages.only_step is null or t.step_slug = _claim_messages.only_step)
+    order by t.message_id
+    limit _claim_messages.wanted
+    for update of t skip locked
+  )
+  select array_agg(c.message_id), array_agg(c.timeout + 2.0)
+  into ids, delays
+  from claimable as c;
+  if ids is null then
+    return;
+  end if;
+
+  select coalesce(array_agg(found.message_id), '{}') into found_ids
+  from pgflow_mp._delay_messages(array_fill(queue_name, array[cardinality(ids)]), ids, delays, reads => 1) as found;
+  if strict and cardinality(found_ids) < cardinality(ids) then
+    raise invalid_text_representation using message = format(
+      'invalid input syntax for type integer: "start_tasks(): visibility updated %s of %s claimed messages"',
+      cardinality(found_ids), cardinality(ids));
+  end if;
+
+  return query
+    with started as (
+      update pgflow.step_tasks as t
+      set status = 'started',
+          attempts_count = t.attempts_count + 1,
+          started_at = greatest(now(), t.queued_at),
+          last_worker_id = _claim_messages.worker_id
+      where t.queue_name = _claim_messages.queue_name
+        and t.message_id = any(found_ids)
+        and t.status = 'queued'
+      returning t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count
+    ),
+    started_step as (
+      select
+        started.run_id, started.step_slug,
+        array_agg(started.task_index) as task_indexes,
+        array_agg(started.message_id) as message_ids,
+        array_agg(started.attempts_count) as attempts
+      from started
+      group by started.run_id, started.step_slug
+    ),
+    -- Looked up once a step, not once a task; #> '{}' hands the whole array on unpacked, so that picking the elements of a
+    -- large map does not unpack it for each of them.
+    step as materialized (
+      select
+        started_step.*, st.step_type, st.deps_count,
+        coalesce(st.opt_timeout, f.opt_timeout) as timeout,
+        case
+          when st.deps_count = 0 then r.input #> '{}'
+          when st.step_type = 'single' then pgflow_mp._parent_outputs(r.run_id, r.flow_slug, st.step_slug)
+          else (
+            select parent.output #> '{}'
+            from pgflow.deps as d
+            join pgflow.step_states as parent on parent.run_id = r.run_id and parent.step_slug = d.dep_slug
+            where d.flow_slug = r.flow_slug
+              and d.step_slug = st.step_slug
+          )
+        end as input
+      from started_step
+      join pgflow.runs as r on r.run_id = started_step.run_id
+      join pgflow.steps as st on st.flow_slug = r.flow_slug and st.step_slug = started_step.step_slug
+      join pgflow.flows as f on f.flow_slug = r.flow_slug
+    )
+    select
+      step.run_id, step.step_slug, task.task_index, task.message_id, task.attempt, step.timeout,
+      case
+        when step.step_type = 'map' then step.input -> task.task_index
+        when step.deps_count = 0 then '{}'
+        else step.input
+      end,
+      case when step.step_type = 'single' and step.deps_count = 0 then step.input end
+    from step
+    cross join lateral unnest(step.task_indexes, step.message_ids, step.attempts)
+      as task (task_index, message_id, attempt)
+    order by task.message_id;
+end;
+$$;

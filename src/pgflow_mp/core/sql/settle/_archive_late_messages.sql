@@ -1,0 +1,32 @@
+-- Archives the messages of tasks that can never run again although an outcome for them came too late: their step or
+-- their run has ended. A task that waits for another attempt keeps its message (D-5).
+-- Rules: core CT-3, FT-3; generations CT-2', FT-2'. The caller holds the locks of the runs.
+create or replace function pgflow_mp._archive_late_messages(
+  run_ids uuid[], step_slugs text[], task_indexes int[], is_done boolean[]
+)
+returns void
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  queue_names text[];
+  message_ids bigint[];
+begin
+  select array_agg(t.queue_name), array_agg(t.message_id)
+  into queue_names, message_ids
+  from unnest(
+    _archive_late_messages.run_ids, _archive_late_messages.step_slugs, _archive_late_messages.task_indexes,
+    _archive_late_messages.is_done
+  ) as given (run_id, step_slug, task_index, is_done)
+  join pgflow.step_tasks as t
+    on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
+  join pgflow.step_states as s on s.run_id = t.run_id and s.step_slug = t.step_slug
+  join pgflow.runs as r on r.run_id = t.run_id
+  where not given.is_done
+    and (s.status <> 'started' or r.status <> 'started');
+  perform pgflow_mp._archive_messages(queue_names, message_ids);
+end;
+$$;

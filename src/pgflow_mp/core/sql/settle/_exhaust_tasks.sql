@@ -1,0 +1,85 @@
+-- Fails running tasks for good: no attempts left, or nobody wants another one (_retry_tasks was asked first).
+-- Their steps fail their runs or are skipped, by when_exhausted. One task a run at a time, since each may end what the
+-- next one belongs to; a task that is not running any more is left out. Returns the places done.
+-- Rules: core FT-5 to FT-10, FT-12. The caller holds the locks of the runs.
+create or replace function pgflow_mp._exhaust_tasks(
+  run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], errors text[],
+  waves int[], strict boolean
+)
+returns int[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  places int[] := '{}';
+  turn_places int[];
+  queue_names text[];
+  message_ids bigint[];
+  failing_runs uuid[];
+  failing_steps text[];
+  failing_errors text[];
+  skipped_runs uuid[];
+  skipped_steps text[];
+  skipped_errors text[];
+begin
+  loop
+    with turn as (
+      select distinct on (t.run_id)
+        given.place, t.run_id, t.step_slug, t.task_index, given.error, st.when_exhausted
+      from unnest(
+        _exhaust_tasks.run_ids, _exhaust_tasks.step_slugs, _exhaust_tasks.task_indexes, _exhaust_tasks.attempts,
+        _exhaust_tasks.worker_ids, _exhaust_tasks.errors, _exhaust_tasks.waves
+      ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, wave, place)
+      join pgflow.runs as r on r.run_id = given.run_id and r.status = 'started'
+      join pgflow.step_states as s
+        on s.run_id = given.run_id and s.step_slug = given.step_slug and s.status = 'started'
+      join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
+      join pgflow.step_tasks as t
+        on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
+      where given.wave < 0
+        and t.status = 'started'
+        and (given.attempt is null or t.attempts_count = given.attempt)
+        and (given.worker_id is null or t.last_worker_id = given.worker_id)
+      order by t.run_id, given.place
+    ),
+    failed as (
+      update pgflow.step_tasks as t
+      set status = 'failed',
+          failed_at = greatest(now(), t.started_at),
+          error_message = turn.error
+      from turn
+      where t.run_id = turn.run_id
+        and t.step_slug = turn.step_slug
+        and t.task_index = turn.task_index
+        and t.status = 'started'
+      returning turn.*, t.queue_name, t.message_id
+    )
+    select
+      array_agg(place), array_agg(queue_name), array_agg(message_id),
+      array_agg(run_id order by place) filter (where when_exhausted = 'fail'),
+      array_agg(step_slug order by place) filter (where when_exhausted = 'fail'),
+      array_agg(error order by place) filter (where when_exhausted = 'fail'),
+      array_agg(run_id order by place) filter (where when_exhausted <> 'fail'),
+      array_agg(step_slug order by place) filter (where when_exhausted <> 'fail'),
+      array_agg(error order by place) filter (where when_exhausted <> 'fail')
+    into
+      turn_places, queue_names, message_ids, failing_runs, failing_steps, failing_errors,
+      skipped_runs, skipped_steps, skipped_errors
+    from failed;
+    exit when turn_places is null;
+
+    places := places || turn_places;
+    if failing_runs is not null then
+      perform pgflow_mp._fail_runs(failing_runs, failing_steps, failing_errors);
+    end if;
+    if skipped_runs is not null then
+      perform pgflow_mp._skip_exhausted_steps(skipped_runs, skipped_steps, skipped_errors, strict);
+    end if;
+    perform pgflow_mp._archive_messages(queue_names, message_ids);
+  end loop;
+  return places;
+end;
+$$;

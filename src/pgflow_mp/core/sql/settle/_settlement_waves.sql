@@ -1,0 +1,59 @@
+-- Sorts outcomes into the order in which they are applied; one number for each, in order:
+--   1, 2, ...  completions of that wave
+--   -1         failures, after all completions
+--   0          repeats of a task named earlier in the same call: the first outcome wins
+-- Completions of different steps of one run normally commute and make one wave. They do not when a step of the flow may
+-- fail the run by its condition: then each run completes one step a wave, so that the result is that of some sequence.
+create or replace function pgflow_mp._settlement_waves(
+  run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]
+)
+returns int[]
+language plpgsql
+stable
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+declare
+  waves int[];
+  repeated boolean;
+  mixed boolean;
+begin
+  select
+    array_agg(case when given.error is null then 1 else -1 end order by given.place),
+    count(*) > count(distinct (given.run_id, given.step_slug, given.task_index)),
+    count(distinct (given.run_id, given.step_slug)) > count(distinct given.run_id)
+  into waves, repeated, mixed
+  from unnest(_settlement_waves.run_ids, _settlement_waves.step_slugs, _settlement_waves.task_indexes,
+      _settlement_waves.errors) with ordinality as given (run_id, step_slug, task_index, error, place);
+
+  if not repeated and not (mixed and exists (
+    select
+    from pgflow.runs as r
+    join pgflow.steps as s on s.flow_slug = r.flow_slug
+    where r.run_id = any(_settlement_waves.run_ids)
+      and s.when_unmet = 'fail'
+      and (s.required_input_pattern is not null or s.forbidden_input_pattern is not null)
+  )) then
+    return waves;
+  end if;
+
+  return array(
+    select
+      case
+        when ranked.repeat > 1 then 0
+        when ranked.error is not null then -1
+        else dense_rank() over (partition by ranked.run_id order by ranked.step_place)
+      end
+    from (
+      select given.*,
+        row_number() over (partition by given.run_id, given.step_slug, given.task_index order by given.place) as repeat,
+        min(given.place) over (partition by given.run_id, given.step_slug) as step_place
+      from unnest(_settlement_waves.run_ids, _settlement_waves.step_slugs, _settlement_waves.task_indexes,
+          _settlement_waves.errors) with ordinality as given (run_id, step_slug, task_index, error, place)
+    ) as ranked
+    order by ranked.place
+  );
+end;
+$$;

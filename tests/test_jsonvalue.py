@@ -16,7 +16,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pgflow_mp.errors import InvalidInput, OutputError
@@ -199,6 +199,27 @@ def test_a_value_that_cannot_be_shown_is_still_named():
 def test_one_bad_value_anywhere_is_found(value, bad):
     with pytest.raises(OutputError, match=r"^`\$\.deep\.x\[1\]` "):
         encode({"good": value, "deep": {"x": [value, bad]}})
+
+
+def stored(conn, value):
+    [text] = conn.execute("select %s::jsonb::text", (encode(value),)).fetchone()
+    return decode(text)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | TEXT, lambda v: st.lists(v) | st.dictionaries(TEXT, v)))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_accepted_postgres_stores_and_gives_back(pgflow_conn, value):
+    assert stored(pgflow_conn, value) == value
+
+
+@pytest.mark.parametrize("value", [nested(MAX_DEPTH), [10**4299], "a\\u0000b\x01\x7f", "\ufffe\U0010ffff", {"": ""}])
+def test_the_extremes_are_stored_and_given_back(pgflow_conn, value):
+    assert stored(pgflow_conn, value) == value
+
+
+@pytest.mark.parametrize("number", [1.7976931348623157e308, 5e-324, -0.0, 3.435198688153143e16, 0.1])
+def test_a_float_keeps_its_value_though_jsonb_may_give_a_whole_one_back_as_an_integer(pgflow_conn, number):
+    assert float(stored(pgflow_conn, number)) == number
 
 
 def test_a_megabyte_of_rows_costs_at_most_a_few_times_its_encoding():

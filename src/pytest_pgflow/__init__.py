@@ -8,12 +8,14 @@ and is imported when a fixture asks. Nothing starts, connects or writes before t
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import psycopg
 
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
     from pytest_pgflow._databases import Databases
     from pytest_pgflow._doubles import fails
     from pytest_pgflow._options import Settings
-    from pytest_pgflow._runner import FlowFailed, FlowRunner, TestRun
+    from pytest_pgflow._results import FlowFailed, FlowRun
+    from pytest_pgflow._runner import FlowRunner, StartedRun
 
 __all__ = [
     "FlowFailed",
+    "FlowRun",
     "FlowRunner",
-    "TestRun",
+    "StartedRun",
     "fails",
     "flow_runner",
     "pgflow",
@@ -38,9 +42,10 @@ __all__ = [
 ]
 
 _LAZY = {
-    "FlowFailed": "_runner",
+    "FlowFailed": "_results",
+    "FlowRun": "_results",
     "FlowRunner": "_runner",
-    "TestRun": "_runner",
+    "StartedRun": "_runner",
     "fails": "_doubles",
 }
 
@@ -86,6 +91,39 @@ def pytest_configure(config: pytest.Config) -> None:
         "pgflow(*, executor=None, timeout=None, isolation=None, skip_delays=None, processes=None): "
         "what this test wants differently from the pgflow plugin",
     )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say what was asked for, and nothing where nothing was: the plugin may be loaded and not used at all."""
+    names = ("server", "isolation", "executor", "timeout", "keep")
+    asked = {name: config.getoption(f"pgflow_{name}") or config.getini(f"pgflow_{name}") for name in names}
+    told = [f"{name} {value}" for name, value in asked.items() if value]
+    if config.getoption("pgflow_dsn") or os.environ.get("PGFLOW_TEST_DSN") or config.getini("pgflow_dsn"):
+        told.insert(0, "server given by DSN")
+    return f"pgflow: {', '.join(told)}" if told else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the runs of a failing test."""
+    report = yield
+    # Without this module no fixture of ours was asked for.
+    if report.failed and "pytest_pgflow._session" in sys.modules:
+        try:
+            from pytest_pgflow._report import add_sections
+
+            add_sections(item, report)
+        except Exception as error:  # noqa: BLE001 - telling more of a failure must never make it worse
+            report.sections.append(("pgflow", f"The runs of this test cannot be shown: {error}"))
+    return report
+
+
+def pytest_enter_pdb(config: pytest.Config) -> None:
+    """Let deadlines rest: a person is looking."""
+    if "pytest_pgflow._session" in sys.modules:
+        from pytest_pgflow._session import DEBUGGED
+
+        config.stash[DEBUGGED] = True
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -171,7 +209,7 @@ def pgflow(pgflow_dsn: str) -> Iterator[PgFlow]:
 @pytest.fixture
 def flow_runner(request: pytest.FixtureRequest, pgflow_dsn: str, _pgflow_settled: Settings) -> Iterator[FlowRunner]:
     """Runs flows on the database of `pgflow_dsn`: ``flow_runner.run(MyFlow, {...})``."""
-    from pytest_pgflow._session import provide_runner
+    from pytest_pgflow._runner import provide_runner
 
     with provide_runner(request.node, pgflow_dsn, _pgflow_settled) as runner:
         yield runner

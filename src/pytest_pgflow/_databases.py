@@ -40,6 +40,17 @@ if TYPE_CHECKING:
 _TEMPLATE_LOCK = 0x7067_666C_6F77
 _numbers = itertools.count(1)
 
+_ABANDONED = """
+    select d.datname
+    from pg_database as d
+    where d.datname ~ '^pgflow_t_[0-9a-z]{8}_(main|gw[0-9]+)_[0-9]+$'
+      and d.datdba = (select oid from pg_roles where rolname = current_user)
+      and not exists (
+        select from pg_stat_activity as a
+        where a.application_name like 'pgflow tests ' || split_part(d.datname, '_', 3) || '%'
+      )
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
@@ -82,6 +93,8 @@ class Databases:
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._template: str | None = None
         self._lasting: dict[str, Lasting] = {}
+        self._alive: set[str] = set()
+        self.kept = False
 
     def create(self, *, empty: bool = False) -> str:
         """Make a database, a clone of the template unless ``empty``, and return its DSN."""
@@ -90,6 +103,7 @@ class Databases:
             self._order("create database {} template template0", name)
         else:
             self._clone(name)
+        self._alive.add(name)
         return make_conninfo(self._dsn, dbname=name)
 
     def lasting(self, name: str) -> Lasting:
@@ -103,23 +117,24 @@ class Databases:
     def drop(self, dsn: str) -> None:
         """Drop a database that `create` made, whoever is still connected to it."""
         self._order("drop database if exists {} with (force)", database_name(dsn))
+        self._alive.discard(database_name(dsn))
 
-    def keep(self, dsn: str) -> str:
-        """Rename a database so that no session's sweep takes it, and return its new DSN."""
-        old = database_name(dsn)
-        new = old.replace("pgflow_t_", "pgflow_kept_")
-        self._disconnect(old)
-        self._order("alter database {} rename to {}", old, new)
-        return make_conninfo(dsn, dbname=new)
+    def keep(self, dsn: str) -> None:
+        """Rename a database to what `kept_dsn` says, so that no session's sweep takes it."""
+        name = database_name(dsn)
+        self._disconnect(name)
+        self._order("alter database {} rename to {}", name, database_name(kept_dsn(dsn)))
+        self._alive.discard(name)
+        self.kept = True
 
     def close(self) -> None:
-        """Drop what lasted, and the template unless another session uses it; hang up."""
+        """Drop what is left of our databases, and the template unless another session uses it; hang up."""
         if self._connection is None:
             return
         # A server that died during the session took everything along; its tests have failed already.
         with suppress(psycopg.OperationalError, DatabaseUnreachable):
-            for lasting in self._lasting.values():
-                self.drop(lasting.dsn)
+            for name in sorted(self._alive):
+                self._order("drop database if exists {} with (force)", name)
             if self._template and self._shared:
                 self._drop_template(self._template)
         self._connection.close()
@@ -216,20 +231,7 @@ class Databases:
 
     def _sweep(self) -> None:
         """Drop databases of sessions that have no connection left: a killed run cannot tidy up."""
-        abandoned = (
-            self._admin()
-            .execute(
-                r"""
-            select datname
-            from pg_database
-            where datname ~ '^pgflow_t_[0-9a-z]{8}_(main|gw[0-9]+)_[0-9]+$'
-              and datdba = (select oid from pg_roles where rolname = current_user)
-              and not exists (select from pg_stat_activity
-                              where application_name ~ ('^pgflow tests ' || split_part(datname, '_', 3)))
-            """
-            )
-            .fetchall()
-        )
+        abandoned = self._admin().execute(_ABANDONED).fetchall()
         for (name,) in abandoned:
             self._order("drop database if exists {} with (force)", name)
 
@@ -242,6 +244,11 @@ class Databases:
                 f"{str(error).strip()}: tests need a role that may create databases"
                 f' (alter role "{self._admin().info.user}" createdb)'
             ) from error
+
+
+def kept_dsn(dsn: str) -> str:
+    """Return the DSN that a test's database has when it outlives the test."""
+    return make_conninfo(dsn, dbname=database_name(dsn).replace("pgflow_t_", "pgflow_kept_"))
 
 
 def database_name(dsn: str) -> str:

@@ -12,7 +12,7 @@ on the command line overrules a ``PGFLOW_TEST_DSN`` that happens to be exported.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -48,7 +48,8 @@ class Settings:
             application under test. Only ``pgflow_settings`` can give it.
     """
 
-    dsn: str | None = None
+    # Not in the repr, which pytest shows of arguments: it may hold a password.
+    dsn: str | None = field(default=None, repr=False)
     server: str = "auto"
     image: str | None = None
     isolation: str = "clone"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgflow_mp.core.connecting import connect
+from pgflow_mp.errors import DatabaseUnreachable, ServerUnavailable
 from pytest_pgflow import _reset
 from pytest_pgflow._databases import Databases, Lasting, session_name
 from pytest_pgflow._marker import read_markers
@@ -29,18 +30,22 @@ class Story:
 
     Attributes:
         dsn: The database.
+        own: Whether it was made for this test.
         since: Its clock when the test got it, where others used it before; their runs are not told.
-        kept: Whether it stays after the test.
+        keep_failed: Whether it is to stay when the test fails.
+        kept: Whether it stays.
     """
 
     dsn: str
+    own: bool = False
+    keep_failed: bool = False
     since: datetime | None = None
     kept: bool = False
 
 
 SESSION = pytest.StashKey[str]()
 STORIES = pytest.StashKey[list[Story]]()
-FAILED = pytest.StashKey[bool]()
+DEBUGGED = pytest.StashKey[bool]()
 
 
 def identify(config: pytest.Config) -> tuple[str, str]:
@@ -57,14 +62,25 @@ def identify(config: pytest.Config) -> tuple[str, str]:
 @contextmanager
 def provide_server(settings: Settings) -> Iterator[Server]:
     """Provide the server that the settings ask for, and stop it if it was started here."""
+    try:
+        server = _find_server(settings)
+    except (DatabaseUnreachable, ServerUnavailable) as error:
+        why = str(error)
+    else:
+        with server:
+            yield server
+        return
+    # Without a traceback: the sentence says it all, and the arguments of its frames may hold a password.
+    pytest.fail(f"pgflow tests have no database server: {why}", pytrace=False)
+
+
+def _find_server(settings: Settings) -> Server:
     from pgflow_mp import postgres
 
     if settings.dsn:
-        yield postgres.from_dsn(settings.dsn)
-    else:
-        options: dict[str, Any] = {"image": settings.image} if settings.image else {}
-        with postgres.start(settings.server, durable=False, **options) as server:
-            yield server
+        return postgres.from_dsn(settings.dsn)
+    options: dict[str, Any] = {"image": settings.image} if settings.image else {}
+    return postgres.start(settings.server, durable=False, **options)
 
 
 @contextmanager
@@ -82,14 +98,18 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
 def provide_database(node: pytest.Item | pytest.Collector, databases: Databases, settings: Settings) -> Iterator[str]:
     """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
     isolation = read_markers(node).isolation or settings.isolation
-    own = isolation == "clone"
-    story = Story(databases.create()) if own else _join(databases.lasting(isolation), isolation)
-    node.stash.setdefault(STORIES, []).append(story)
+    if isolation == "clone":
+        story = Story(databases.create(), own=True, keep_failed=settings.keep)
+    else:
+        story = _join(databases.lasting(isolation), isolation)
+    stories = node.stash.setdefault(STORIES, [])
+    stories.append(story)
     try:
         yield story.dsn
     finally:
-        if own and not story.kept:
-            databases.drop(story.dsn)
+        stories.remove(story)
+        if story.own:
+            databases.keep(story.dsn) if story.kept else databases.drop(story.dsn)
 
 
 def _join(lasting: Lasting, isolation: str) -> Story:

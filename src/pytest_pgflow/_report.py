@@ -1,0 +1,84 @@
+"""What a failing test shows of its runs: a section for each, with the steps as a table.
+
+Read from the database while the test still has it, so every run is there: those of `flow_runner`, those that the
+application started by itself, and those that never ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.core.connecting import connect
+from pgflow_mp.core.queries.runs import get_run_with_states
+from pgflow_mp.core.statement import Statement, execute, rows
+from pgflow_mp.errors import DatabaseUnreachable
+from pytest_pgflow._databases import kept_dsn
+from pytest_pgflow._session import STORIES, Story
+from pytest_pgflow._table import run_table, shorten
+
+if TYPE_CHECKING:
+    import psycopg
+    import pytest
+
+    from pgflow_mp.results import Run, StepState
+
+MOST_RUNS = 5
+MOST_ERROR_LINES = 40
+
+# The failed ones first, then those that did not end: that is what the test is about.
+_RUNS = """
+    select run_id from pgflow.runs
+    where started_at >= coalesce(%s::timestamptz, '-infinity')
+    order by status <> 'failed', status <> 'started', started_at desc
+"""
+
+
+def add_sections(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add to the report of a failed test what its databases tell, and keep these on request."""
+    for node in item.listchain():
+        for story in node.stash.get(STORIES, []):
+            story.kept = story.own and story.keep_failed
+            report.sections += sections(story)
+
+
+def sections(story: Story) -> list[tuple[str, str]]:
+    """Return title and text of a section for each of the latest runs in a database."""
+    try:
+        with connect(story.dsn, purpose="test report") as conn:
+            told = _tell_runs(conn, story)
+    except DatabaseUnreachable as error:
+        told = [("pgflow", f"The runs of this test cannot be shown: {error}")]
+    if story.kept:
+        told.append(("pgflow database", f"Kept: psql '{kept_dsn(story.dsn)}'"))
+    return told
+
+
+def _tell_runs(conn: psycopg.Connection[Any], story: Story) -> list[tuple[str, str]]:
+    ids = execute(conn, Statement(_RUNS, (story.since,), rows))
+    told = []
+    for (run_id,) in ids[:MOST_RUNS]:
+        run = execute(conn, get_run_with_states(run_id))
+        if run is not None:
+            told.append((f"pgflow run of {run.flow_slug} ({run.status})", tell(run)))
+    if len(ids) > MOST_RUNS:
+        told.append(("pgflow", f"... and {len(ids) - MOST_RUNS} more runs"))
+    return told
+
+
+def tell(run: Run) -> str:
+    """Tell all of a run: its input, its steps as a table, and the errors with their tracebacks."""
+    parts = [f"run_id {run.run_id}\ninput {shorten(run.input)}", run_table(run)]
+    parts += [_tell_error(step) for step in run.steps.values() if _error_of(step)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _error_of(step: StepState) -> str | None:
+    return step.error or next((task.error for task in step.tasks if task.error), None)
+
+
+def _tell_error(step: StepState) -> str:
+    lines = (_error_of(step) or "").splitlines()
+    if len(lines) > MOST_ERROR_LINES:
+        half = MOST_ERROR_LINES // 2
+        lines = [*lines[:half], f"... {len(lines) - 2 * half} lines ...", *lines[-half:]]
+    return "\n".join([f"error of step {step.slug}:", *(f"    {line}" for line in lines)])

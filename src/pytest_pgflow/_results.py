@@ -1,0 +1,97 @@
+"""What `flow_runner` gives back, and how it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.errors import RunFailed
+from pgflow_mp.results import Run, StepState
+from pytest_pgflow._table import run_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgflow_mp.core.queries.tasks import SkippedDelay
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FlowRun(Run):
+    """A run as it was when the runner stopped, with what only the runner knows.
+
+    Attributes:
+        skipped: The retry and start delays that were skipped, in order: step, task, seconds.
+    """
+
+    skipped: tuple[SkippedDelay, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run, skipped: Sequence[SkippedDelay] = ()) -> FlowRun:
+        """Add to a run what the runner knows of it."""
+        known = {field.name: getattr(run, field.name) for field in fields(Run)}
+        return cls(**known, skipped=tuple(delay for delay in skipped if delay.run_id == run.run_id))
+
+    def __getitem__(self, slug: str) -> StepState:
+        """Return a step: ``run["charge"]`` is short for ``run.steps["charge"]``."""
+        return self.steps[slug]
+
+    @property
+    def skipped_seconds(self) -> float:
+        """Seconds of delay that were skipped, all tasks together."""
+        return sum(delay.seconds for delay in self.skipped)
+
+    def skipped_seconds_of(self, slug: str, task_index: int = 0) -> float:
+        """Return the seconds of delay that were skipped for one task."""
+        step = self.steps[slug]
+        return sum(
+            delay.seconds for delay in self.skipped if (delay.step_slug, delay.task_index) == (step.slug, task_index)
+        )
+
+
+class FlowFailed(RunFailed, AssertionError):  # noqa: N818 - named like RunFailed
+    """The run failed, and the test did not say that it might."""
+
+    def __init__(self, run: Run, message: str | None = None) -> None:
+        super().__init__(run, message if message is not None else tell_failure(run, traceback=True))
+
+
+def tell_failure(run: Run, *, traceback: bool) -> str:
+    """Say how a run failed: the step, its error, and what became of the others.
+
+    Args:
+        run: The failed run, with its steps.
+        traceback: Whether to include the step's traceback; not where the exception itself is shown too.
+    """
+    step = run.failed_step
+    if step is None:
+        headline, details = f"flow `{run.flow_slug}` failed: no step reported an error", ""
+    else:
+        first, _, rest = (step.error or "without an error").partition("\n")
+        headline = f"flow `{run.flow_slug}` failed in step `{step.slug}`{_which(step)}: {first}"
+        details = f"\n{rest}\n" if traceback and rest else ""
+    return f"{headline}\n{details}\n{run_table(run)}"
+
+
+def tell_timeout(run: Run, seconds: float) -> str:
+    """Say how far a run was when the time was up."""
+    return f"flow `{run.flow_slug}` did not end within {seconds:g} s\n\n{run_table(run)}"
+
+
+def _which(step: StepState) -> str:
+    failed = next((task for task in step.tasks if task.failed), None)
+    if failed is None:
+        return ""
+    task = f"task {failed.task_index}, " if len(step.tasks) > 1 else ""
+    return f" ({task}attempt {failed.attempts})"
+
+
+def pruned(error: BaseException) -> BaseException:
+    """Cut our own frames off the top of the traceback: it then starts in the handler."""
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_globals):
+        frames = frames.tb_next
+    return error.with_traceback(frames) if frames is not None else error
+
+
+def _is_ours(names: dict[str, Any]) -> bool:
+    return str(names.get("__name__")).partition(".")[0] in ("pgflow_mp", "pytest_pgflow", "asyncio")

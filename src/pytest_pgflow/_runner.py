@@ -1,0 +1,246 @@
+"""`flow_runner`: runs a flow to its end in a test, on the real engine and a real database.
+
+Inline, handlers run in the test's own thread: breakpoints, monkeypatches, coverage and log capture work in them.
+In real processes, a worker runs beside the test, with pickling, timeouts and crashes as in production.
+Either way a run takes as long as its handlers do: delays are skipped in the database, and there is a deadline.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.client import PgFlow
+from pgflow_mp.core.connecting import connect
+from pgflow_mp.flow import as_definition
+from pytest_pgflow._batch import Batch
+from pytest_pgflow._deadline import Deadline
+from pytest_pgflow._doubles import with_doubles
+from pytest_pgflow._marker import read_markers
+from pytest_pgflow._options import CHECKS
+from pytest_pgflow._session import DEBUGGED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    import psycopg
+
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.flow import Flow
+    from pytest_pgflow._options import Settings
+    from pytest_pgflow._results import FlowRun
+    from pytest_pgflow._session import Node
+
+logger = logging.getLogger("pytest_pgflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds where a call of the runner says nothing."""
+
+    executor: str = "inline"
+    timeout: float = 10.0
+    skip_delays: bool = True
+    processes: int = 2
+
+
+class FlowRunner:
+    """Runs flows on one database; the fixture `flow_runner` provides it.
+
+    Args:
+        dsn: The database, with pgflow installed.
+        defaults: What holds where a call says nothing.
+        debugged: Whether a debugger was used in this test; deadlines do not count then.
+    """
+
+    def __init__(
+        self, dsn: str, defaults: Defaults | None = None, *, debugged: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.dsn = dsn
+        self._defaults = defaults or Defaults()
+        self._debugged = debugged
+        self._client = PgFlow(dsn)
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def run(
+        self,
+        flow: type[Flow] | FlowDefinition,
+        input: Any = None,  # noqa: A002 - the contract's word
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        executor: str | None = None,
+        skip_delays: bool | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> FlowRun:
+        """Start one run and work it off.
+
+        Args:
+            flow: The flow class or its definition; compiled into the database if need be.
+            input: A JSON value; `{}` by default.
+            timeout: Seconds that the run may take.
+            check: Raise when the run fails; otherwise a failed run is returned like any other.
+            executor: ``inline`` or ``process``.
+            skip_delays: Skip retry and start delays in the database, or wait for them.
+            replace: Doubles by step: a fixed output, a function, an exception, or `fails(...)`.
+
+        Raises:
+            FlowFailed: The run failed, and `check` is true; an AssertionError with the run in `.run`.
+            RunTimeout: The run did not end in time.
+            StepNotFound: `replace` names a step that the flow does not have.
+            InvalidInput: The input is no JSON, or not what the flow takes.
+        """
+        __tracebackhide__ = True
+        started = self.start(flow, input, executor=executor, replace=replace)
+        return started.drain(timeout=timeout, check=check, skip_delays=skip_delays)
+
+    def run_many(
+        self,
+        flow: type[Flow] | FlowDefinition,
+        inputs: Sequence[Any],
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        executor: str | None = None,
+        skip_delays: bool | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> list[FlowRun]:
+        """Start one run for each input, all at once, and work them off together; return them in order.
+
+        Args and errors are those of `run`; the timeout is for all of them, and the first failed run is raised.
+        """
+        __tracebackhide__ = True
+        batch = self._start(flow, inputs, executor, replace)
+        batch.drive(self.deadline(timeout), skip=self.skips(skip_delays))
+        return batch.results(check=check)
+
+    def start(
+        self,
+        flow: type[Flow] | FlowDefinition,
+        input: Any = None,  # noqa: A002 - the contract's word
+        *,
+        executor: str | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> StartedRun:
+        """Start one run and leave it there; `drain` or `advance` of what is returned work it off.
+
+        Args and errors are those of `run`.
+        """
+        __tracebackhide__ = True
+        return StartedRun(self, self._start(flow, [input], executor, replace))
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def deadline(self, timeout: float | None) -> Deadline:
+        """Start the clock of a call with this timeout in seconds."""
+        return Deadline(self._defaults.timeout if timeout is None else CHECKS["timeout"](timeout), self._debugged)
+
+    def skips(self, skip_delays: bool | None) -> bool:  # noqa: FBT001 - as the call had it
+        """Whether a call with this argument skips delays."""
+        return self._defaults.skip_delays if skip_delays is None else skip_delays
+
+    def _start(
+        self,
+        flow: type[Flow] | FlowDefinition,
+        inputs: Sequence[Any],
+        executor: str | None,
+        doubles: Mapping[str, Any] | None,
+    ) -> Batch:
+        __tracebackhide__ = True
+        definition = with_doubles(as_definition(flow), doubles)
+        chosen = CHECKS["executor"](executor) if executor else self._defaults.executor
+        self._compile(definition)
+        conn = self._conn()
+        run_ids = self._client.start_flows(definition, [{} if value is None else value for value in inputs], conn=conn)
+        return Batch(
+            self._client, conn, definition, run_ids, dsn=self.dsn, executor=chosen, processes=self._defaults.processes
+        )
+
+    def _compile(self, definition: FlowDefinition) -> None:
+        """Make the flow in the database; a test's database follows the code (D-17)."""
+        compiled = self._client.compile(definition, recompile=True, conn=self._conn())
+        if compiled.status == "recompiled":
+            logger.warning(
+                "flow %s is not what this database had and was recompiled, its runs are gone: %s",
+                definition.slug,
+                "; ".join(compiled.differences),
+            )
+
+    def _conn(self) -> psycopg.Connection[Any]:
+        if self._connection is None or self._connection.closed:
+            self._connection = connect(self.dsn, purpose="tests")
+        return self._connection
+
+
+class StartedRun:
+    """A run that was started and is worked off on demand.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    def __init__(self, runner: FlowRunner, batch: Batch) -> None:
+        self._runner = runner
+        self._batch = batch
+        self.run_id: UUID = batch.run_ids[0]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._batch.definition.slug} {self.run_id}>"
+
+    def look(self) -> FlowRun:
+        """Return the run as it is now."""
+        return self._batch.results(check=False)[0]
+
+    def drain(self, *, timeout: float | None = None, check: bool = True, skip_delays: bool | None = None) -> FlowRun:
+        """Work the run off to its end; args and errors are those of `FlowRunner.run`."""
+        __tracebackhide__ = True
+        self._batch.drive(self._runner.deadline(timeout), skip=self._runner.skips(skip_delays))
+        return self._batch.results(check=check)[0]
+
+    def advance(
+        self, *, until: str, timeout: float | None = None, check: bool = True, skip_delays: bool | None = None
+    ) -> FlowRun:
+        """Work the run off until a step is completed, failed or skipped, or the run has ended (D-23).
+
+        Args:
+            until: The step.
+            timeout: Seconds that it may take.
+            check: Raise when the run fails.
+            skip_delays: Skip delays in the database, or wait for them.
+
+        Raises:
+            StepNotFound: The flow has no such step.
+        """
+        __tracebackhide__ = True
+        self._batch.definition.step(until)
+        deadline = self._runner.deadline(timeout)
+        self._batch.drive(deadline, skip=self._runner.skips(skip_delays), until=lambda: self._is_over(until))
+        return self._batch.results(check=check)[0]
+
+    def _is_over(self, slug: str) -> bool:
+        step = self.look().steps[slug]
+        return step.completed or step.failed or step.skipped
+
+
+@contextmanager
+def provide_runner(node: Node, dsn: str, settings: Settings) -> Iterator[FlowRunner]:
+    """Provide a runner on this database with what settings and markers say."""
+    marked = read_markers(node)
+    defaults = Defaults(
+        executor=marked.executor or settings.executor,
+        timeout=marked.timeout or settings.timeout,
+        skip_delays=marked.skip_delays is not False,
+        processes=marked.processes or settings.processes,
+    )
+    runner = FlowRunner(dsn, defaults, debugged=lambda: node.config.stash.get(DEBUGGED, False))
+    try:
+        yield runner
+    finally:
+        runner.close()

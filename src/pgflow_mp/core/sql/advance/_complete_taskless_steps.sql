@@ -55,7 +55,7 @@ begin
       perform pgflow_mp._send_step_events('completed taskless', completed_runs, completed_steps);
     end if;
     perform pgflow_mp._release_children(completed_runs, completed_steps);
-    perform pgflow_mp._count_off_steps(completed_runs);
+    perform pgflow_mp._count_off_steps(completed_runs, steps => 1, and_complete => false);
     select array_agg(distinct run_id) into active from unnest(completed_runs) as run_id;
     if pgflow_mp._resolve_conditions(active, strict) then
       active := pgflow_mp._live_runs(active);

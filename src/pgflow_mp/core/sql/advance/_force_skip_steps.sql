@@ -64,7 +64,7 @@ begin
         perform pgflow_mp._send_step_events('skipped', skipped_runs, skipped_steps);
       end if;
       perform pgflow_mp._end_open_tasks('skipped', skipped_runs, skipped_steps);
-      perform pgflow_mp._count_off_steps(skipped_runs);
+      perform pgflow_mp._count_off_steps(skipped_runs, steps => 1, and_complete => false);
     end if;
   end loop;
   return total;

@@ -22,6 +22,6 @@ begin
     perform pgflow_mp._send_step_events('skipped', run_ids, step_slugs);
   end if;
   perform pgflow_mp._release_children(run_ids, step_slugs);
-  perform pgflow_mp._count_off_steps(run_ids);
+  perform pgflow_mp._count_off_steps(run_ids, steps => 1, and_complete => false);
 end;
 $$;

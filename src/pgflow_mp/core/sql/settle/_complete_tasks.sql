@@ -2,7 +2,8 @@
 -- waves[i] tells which outcomes belong to the wave. Left out, with nothing changed: tasks that are not running (in this
 -- attempt, for this worker, where those are named), and outputs of the wrong type (_fail_type_violations).
 --
--- Rules: core CT-5 to CT-9, O-1. The caller holds the locks of the runs.
+-- Rules: core CT-5 to CT-9; O-1: a single step's output is its task's, a map step's the array of all in task_index order,
+-- SQL NULL as JSON null. The caller holds the locks of the runs.
 create or replace function pgflow_mp._complete_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], outputs jsonb[],
   waves int[], wave int, strict boolean
@@ -44,7 +45,19 @@ begin
       and (given.worker_id is null or t.last_worker_id = given.worker_id)
       and (
         jsonb_typeof(given.output) is not distinct from 'array'
-        or pgflow_mp._child_awaiting_array(s.run_id, s.flow_slug, s.step_slug) is null
+        or not exists (  -- as _child_awaiting_array, which is asked when this fails
+          select
+          from pgflow.deps as d
+          join pgflow.steps as child
+            on child.flow_slug = d.flow_slug and child.step_slug = d.step_slug and child.step_type = 'map'
+          join pgflow.steps as parent
+            on parent.flow_slug = d.flow_slug and parent.step_slug = d.dep_slug and parent.step_type = 'single'
+          join pgflow.step_states as child_state
+            on child_state.run_id = s.run_id and child_state.step_slug = d.step_slug
+            and child_state.initial_tasks is null
+          where d.flow_slug = s.flow_slug
+            and d.dep_slug = s.step_slug
+        )
       )
     returning given.place, t.run_id, t.step_slug, t.queue_name, t.message_id
   )
@@ -62,12 +75,33 @@ begin
     set remaining_tasks = s.remaining_tasks - done.tasks,
         status = case when s.remaining_tasks = done.tasks then 'completed' else s.status end,
         completed_at = case when s.remaining_tasks = done.tasks then greatest(now(), s.started_at) end,
-        output = case when s.remaining_tasks = done.tasks then pgflow_mp._task_outputs(s.run_id, s.flow_slug, s.step_slug) end
+        output = case
+          when s.remaining_tasks > done.tasks then null
+          when st.step_type = 'single' then (
+            select t.output
+            from pgflow.step_tasks as t
+            where t.run_id = s.run_id
+              and t.step_slug = s.step_slug
+              and t.task_index = 0
+          )
+          else (
+            select jsonb_agg(coalesce(t.output, 'null') order by t.task_index)
+            from pgflow.step_tasks as t
+            where t.run_id = s.run_id
+              and t.step_slug = s.step_slug
+          )
+        end
     from (
       select given.run_id, given.step_slug, count(*) as tasks, max(given.place) as place
       from unnest(done_runs, done_steps, places) as given (run_id, step_slug, place)
       group by given.run_id, given.step_slug
     ) as done
+    cross join lateral (
+      select own.step_type
+      from pgflow.runs as r
+      join pgflow.steps as own on own.flow_slug = r.flow_slug and own.step_slug = done.step_slug
+      where r.run_id = done.run_id
+    ) as st
     where s.run_id = done.run_id
       and s.step_slug = done.step_slug
     returning s.run_id, s.step_slug, s.status, done.place
@@ -85,7 +119,7 @@ begin
     end if;
     perform pgflow_mp._release_children(completed_runs, completed_steps);
     perform pgflow_mp._advance_runs(
-      pgflow_mp._count_off_steps(completed_runs, and_complete => true), strict);
+      pgflow_mp._count_off_steps(completed_runs, steps => 1, and_complete => true), strict);
   end if;
   perform pgflow_mp._archive_messages(done_queues, done_messages);
   return places;

@@ -44,7 +44,7 @@ begin
   if pgflow_mp._events_wanted() then
     perform pgflow_mp._send_step_events('skipped by handler', run_ids, step_slugs);
   end if;
-  perform pgflow_mp._count_off_steps(run_ids);
+  perform pgflow_mp._count_off_steps(run_ids, steps => 1, and_complete => false);
   if cascading_runs is not null then
     perform pgflow_mp._force_skip_steps(cascading_runs, cascading_steps, 'handler_failed');
   end if;

@@ -47,11 +47,10 @@ begin
     at_once := at_once and not '[]' = any(inputs);
   end if;
 
-  with made as (
-    select m.id, row_number() over (order by m.id) as place
-    from (select pgflow_mp._time_ordered_uuid() as id from unnest(inputs)) as m
-  )
-  select array_agg(coalesce(_start_runs.run_ids[made.place], made.id) order by made.place) into ids from made;
+  select array_agg(coalesce(given.run_id, made.run_id) order by made.place)
+  into ids
+  from pgflow_mp._time_ordered_uuids(cardinality(inputs)) with ordinality as made (run_id, place)
+  left join lateral (select _start_runs.run_ids[made.place] as run_id) as given on true;
   if ids is null then
     return;
   end if;

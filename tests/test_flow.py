@@ -327,6 +327,7 @@ A = step(lambda: 1)
         ({"definition": A}, "no step can be called `definition`: a flow class keeps its definition there"),
         ({"a": step(lambda self: 1)}, "handlers are plain functions without `self`; drop the parameter"),
         ({"b": lambda: 1, "a": step(lambda b: 1)}, "`b` is a plain function of the class, no step; decorate it"),
+        ({"a": step(lambda definition: 1)}, "it depends on `definition`, but there is no such step"),
         ({"a": step(lambda flow_inptu: 1)}, "(did you mean `flow_input`?)"),
         (
             {"a": step(when_exhausted="skip")(lambda: 1), "b": step(lambda a: 1)},

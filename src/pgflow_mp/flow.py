@@ -288,24 +288,21 @@ def _inherited_options(cls: FlowType) -> dict[str, Any]:
 def _step_definition(cls: type, step: Step[..., Any], order: list[str], owner: str) -> StepDefinition:
     options = dict(step.options)
     with validation.at(owner, validation.named("step", step.slug)):
-        allowed = ("over" if step.step_type == "map" else "depends_on", *_OPTIONS)
-        if step.step_type == "map" and options.get("depends_on"):
-            raise DefinitionError("a map step waits for the step it maps over and no other: use over=, not depends_on=")
-        options.pop("depends_on", None) if step.step_type == "map" else None
-        if problem := unknown_option(options, allowed):
+        if step.step_type == "map" and "depends_on" in options:
+            raise DefinitionError("a map step waits only for the step it maps over: use over=, not depends_on=")
+        parents = "over" if step.step_type == "map" else "depends_on"
+        if problem := unknown_option(options, (parents, *_OPTIONS)):
             raise DefinitionError(problem)
-        deps = _deps_of(cls, step, options, order)
+        deps = _deps_of(cls, step, options.pop(parents, None), order)
     return make_step(step.slug, step.step_type, deps, order, step.handler, options, owner)
 
 
-def _deps_of(cls: type, step: Step[..., Any], options: dict[str, Any], order: list[str]) -> list[str]:
+def _deps_of(cls: type, step: Step[..., Any], given: Any, order: list[str]) -> list[str]:
     if step.step_type == "map":
-        over = options.pop("over", None)
-        return [] if over is None else [_slug_of(over, "over")]
-    given = options.pop("depends_on", ())
-    if isinstance(given, (str, Step)) or not isinstance(given, Sequence):
+        return [] if given is None else [_slug_of(given, "over")]
+    if isinstance(given, str) or not isinstance(given, Sequence | None):
         raise DefinitionError(f"depends_on must be a list of steps or names, not {shown(given)}")
-    waits_for = [_slug_of(ref, "depends_on") for ref in given]
+    waits_for = [_slug_of(ref, "depends_on") for ref in given or ()]
     return waits_for + [name for name in _dependency_names(cls, step, order) if name not in waits_for]
 
 
@@ -319,7 +316,7 @@ def _dependency_names(cls: type, step: Step[..., Any], order: list[str]) -> list
             continue
         if name in ("self", "cls"):
             raise DefinitionError(f"handlers are plain functions without `{name}`; drop the parameter")
-        if callable(getattr(cls, name, None)):
+        if any(callable(vars(base).get(name)) for base in cls.__mro__):
             raise DefinitionError(f"`{name}` is a plain function of the class, no step; decorate it with @step")
     return names
 

@@ -8,6 +8,7 @@ of a map step (`item`); every other name is a dependency. So a signature must sa
 from __future__ import annotations
 
 import inspect
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -55,12 +56,20 @@ def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
     """
     _refuse_non_handlers(handler)
     try:
-        signature = inspect.signature(handler)
+        signature = _signature(handler)
     except (ValueError, TypeError):
         raise ValueError(
             f"the handler {shown(handler)} does not tell its parameters; wrap it in a `def` that names them"
         ) from None
     return tuple(_read(parameter) for parameter in signature.parameters.values())
+
+
+def _signature(handler: Callable[..., Any]) -> inspect.Signature:
+    if sys.version_info >= (3, 14):  # annotations are evaluated late there; those for type checkers only cannot be
+        from annotationlib import Format
+
+        return inspect.signature(handler, annotation_format=Format.FORWARDREF)
+    return inspect.signature(handler)
 
 
 def _refuse_non_handlers(handler: object) -> None:

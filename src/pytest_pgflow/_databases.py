@@ -191,11 +191,12 @@ class Databases:
         admin = self._admin()
         admin.execute("select pg_advisory_lock(%s)", [_TEMPLATE_LOCK])
         try:
-            others = admin.execute(
-                "select count(*) from pg_stat_activity where pid <> pg_backend_pid() and application_name like %s",
-                [f"pgflow tests % {name}"],
+            # Under the lock, and not by hanging up: a connection that was closed is seen for a moment longer.
+            self._call_ourselves(self._mark())
+            users = admin.execute(
+                "select count(*) from pg_stat_activity where application_name like %s", [f"pgflow tests % {name}"]
             ).fetchone()
-            if others == (0,):
+            if users == (0,):
                 self._order("drop database if exists {}", name)
         finally:
             admin.execute("select pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])

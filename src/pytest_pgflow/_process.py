@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.core.queries.runs import get_run
 from pgflow_mp.core.queries.tasks import skip_delays
-
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.drain import Drained
 from pgflow_mp.engine.worker import Worker
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import psycopg
-    from pgflow_mp.core.queries.tasks import SkippedDelay
 
+    from pgflow_mp.core.queries.tasks import SkippedDelay
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome
 
@@ -62,7 +61,8 @@ def drain_in_processes(
             if out_of_time():
                 return Drained(finished=False, skipped=tuple(skipped))
             if skip:
-                skipped += execute(conn, skip_delays(left))
+                found = execute(conn, skip_delays(left))
+                skipped += found
             time.sleep(LOOK_SECONDS)
 
 
@@ -76,7 +76,7 @@ def _working(dsn: str, flow: FlowDefinition, run_ids: Sequence[UUID], processes:
     """Have a worker for the flow meanwhile; the list gets the error that ended it, if one did."""
     failure: list[BaseException] = []
     started = threading.Event()
-    stop: list[Callable[[], None]] = []
+    stop: list[Callable[[], object]] = []
 
     async def work() -> None:
         worker = Worker(dsn, [flow], processes=processes, only_runs=run_ids, amend=final_verdicts)

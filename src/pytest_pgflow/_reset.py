@@ -1,8 +1,9 @@
 """Empty a database between two tests: the `delete` isolation.
 
-Deleting the rows takes a tenth of what a new database takes, but the queues stay, and so does whatever the
-application under test wrote elsewhere. Tables that have rows in a fresh database are bookkeeping of the
-installation and stay as they are.
+Deleting rows takes a tenth of what a new database takes. What tests did goes: runs, tasks, messages, workers.
+What they defined stays: flows and their queues (a flow that another test wrote differently is recompiled), and
+whatever the application under test has elsewhere. Tables that have rows in a fresh database are bookkeeping of
+the installation and stay too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from psycopg import sql
 if TYPE_CHECKING:
     import psycopg
 
+_DEFINITIONS = ("flows", "steps", "deps")
+
 _TABLES = """
     select n.nspname, c.relname
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not c.relispartition
-      and (n.nspname in ('pgflow', 'pgflow_mp')
-           or n.nspname = 'pgmq' and (c.relname like 'q\\_%' or c.relname like 'a\\_%'))
+      and (n.nspname = 'pgflow' and c.relname <> all(%s)
+           or n.nspname = 'pgflow_mp'
+           or n.nspname = 'pgmq' and (c.relname like 'q\\_%%' or c.relname like 'a\\_%%'))
     order by 1, 2
 """
 
@@ -28,10 +32,9 @@ Table = tuple[str, str]
 
 def bookkeeping(conn: psycopg.Connection[Any]) -> frozenset[Table]:
     """Return the tables that have rows in a fresh database."""
-    tables = conn.execute(_TABLES).fetchall()
     return frozenset(
         (schema, name)
-        for schema, name in tables
+        for schema, name in _tables(conn)
         if conn.execute(sql.SQL("select from {} limit 1").format(sql.Identifier(schema, name))).fetchone() is not None
     )
 
@@ -41,10 +44,14 @@ def empty(conn: psycopg.Connection[Any], *, keep: frozenset[Table]) -> None:
 
     One statement: foreign keys are checked when it ends, so the order of the tables does not matter.
     """
-    tables = [table for table in conn.execute(_TABLES).fetchall() if table not in keep]
+    tables = [table for table in _tables(conn) if table not in keep]
     deletes = [
         sql.SQL("{} as (delete from {})").format(sql.Identifier(f"d{i}"), sql.Identifier(*table))
         for i, table in enumerate(tables)
     ]
     if deletes:
         conn.execute(sql.SQL("with {} select").format(sql.SQL(", ").join(deletes)))
+
+
+def _tables(conn: psycopg.Connection[Any]) -> list[Table]:
+    return conn.execute(_TABLES, [list(_DEFINITIONS)]).fetchall()

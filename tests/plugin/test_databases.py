@@ -173,7 +173,7 @@ ISOLATION = """
     ("isolation", "second"),
     [
         ("clone", "turn 2 (1,) (None,) None new"),
-        ("delete", "turn 2 (1,) (None,) (0,) same"),
+        ("delete", "turn 2 (1,) (['left'],) (0,) same"),
         ("none", "turn 2 (1,) (['left'],) (1,) same"),
     ],
 )

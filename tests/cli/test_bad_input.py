@@ -55,10 +55,6 @@ def contents(dsn: str) -> list[tuple[int, ...]]:
         ).fetchall()
 
 
-def run(folder, dsn, *arguments: str):
-    return pgflow_mp("run", *arguments, "--dsn", dsn, cwd=folder)
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -69,8 +65,8 @@ def run(folder, dsn, *arguments: str):
         (["no.such.module"], "there is no module `no`"),
     ],
 )
-def test_what_is_wrong_on_the_command_line_touches_nothing(folder, pgflow_dsn, arguments, said):
-    done = run(folder, pgflow_dsn, *arguments)
+def test_what_is_wrong_on_the_command_line_touches_nothing(folder, call, pgflow_dsn, arguments, said):
+    done = call("run", *arguments, "--dsn", pgflow_dsn, cwd=folder)
     assert done.returncode == 2, done
     assert done.stdout == ""
     assert is_one_sentence(done.stderr)
@@ -78,50 +74,50 @@ def test_what_is_wrong_on_the_command_line_touches_nothing(folder, pgflow_dsn, a
     assert contents(pgflow_dsn) == [(0, 0, 0)]
 
 
-def test_a_root_map_without_an_array_is_refused_and_nothing_is_compiled(folder, pgflow_dsn):
-    done = run(folder, pgflow_dsn, "shout.py", '{"not": "an array"}')
+def test_a_root_map_without_an_array_is_refused_and_nothing_is_compiled(folder, call, pgflow_dsn):
+    done = call("run", "shout.py", '{"not": "an array"}', "--dsn", pgflow_dsn, cwd=folder)
     assert done.returncode == 2, done
     assert is_one_sentence(done.stderr)
     assert "array" in done.stderr
     assert contents(pgflow_dsn) == [(0, 0, 0)]
 
 
-def test_a_flow_whose_shape_differs_is_refused_with_the_differences(folder, pgflow_dsn):
-    assert run(folder, pgflow_dsn, "flows.py").returncode == 0
-    (folder / "flows.py").write_text(GREET.replace("def greeting", "def welcome"))
-    done = run(folder, pgflow_dsn, "flows.py")
+def test_a_flow_whose_shape_differs_is_refused_with_the_differences(folder, call, pgflow_dsn):
+    assert call("compile", "flows.py", "--dsn", pgflow_dsn, cwd=folder).returncode == 0
+    (folder / "changed.py").write_text(GREET.replace("def greeting", "def welcome"))
+    done = call("run", "changed.py", "--dsn", pgflow_dsn)
     assert done.returncode == 1, done
     assert is_one_sentence(done.stderr)
     assert "welcome" in done.stderr
-    assert contents(pgflow_dsn) == [(1, 1, 1)]
+    assert contents(pgflow_dsn) == [(1, 0, 1)]
 
 
-def test_an_unreachable_database_is_said_once_without_the_password(folder):
+def test_an_unreachable_database_is_said_once_without_the_password(folder, call):
     dsn = "postgresql://someone:sesame@127.0.0.1:1/nowhere"
     for command in (["run", "flows.py"], ["compile", "flows.py"], ["serve", "flows.py"], ["install"]):
-        done = pgflow_mp(*command, "--dsn", dsn, cwd=folder)
+        done = call(*command, "--dsn", dsn, cwd=folder)
         assert done.returncode == 3, done
         assert is_one_sentence(done.stderr)
         assert "nowhere" in done.stderr
         assert "sesame" not in done.stderr
 
 
-def test_a_dsn_that_is_none_is_said(folder):
-    done = pgflow_mp("run", "flows.py", "--dsn", "no dsn at all", cwd=folder)
+def test_a_dsn_that_is_none_is_said(folder, call):
+    done = call("run", "flows.py", "--dsn", "no dsn at all", cwd=folder)
     assert done.returncode == 3, done
     assert is_one_sentence(done.stderr)
     assert "DSN" in done.stderr
 
 
-def test_a_database_without_pgflow_names_the_command_that_installs(folder, empty_dsn):
-    done = run(folder, empty_dsn, "flows.py")
+def test_a_database_without_pgflow_names_the_command_that_installs(folder, call, empty_dsn):
+    done = call("run", "flows.py", "--dsn", empty_dsn, cwd=folder)
     assert done.returncode == 3, done
     assert is_one_sentence(done.stderr)
     assert "pgflow-mp install" in done.stderr
 
 
 def test_a_handler_that_returns_a_set_fails_its_run_with_the_path(folder, pgflow_dsn):
-    done = run(folder, pgflow_dsn, "bad.py:ReturnsASet")
+    done = pgflow_mp("run", "bad.py:ReturnsASet", "--dsn", pgflow_dsn, cwd=folder)
     assert done.returncode == 1, done
     assert done.stdout == ""
     assert "failed in step letters" in done.stderr
@@ -130,7 +126,7 @@ def test_a_handler_that_returns_a_set_fails_its_run_with_the_path(folder, pgflow
 
 
 def test_a_map_over_what_is_no_array_fails_its_run_and_says_so(folder, pgflow_dsn):
-    done = run(folder, pgflow_dsn, "bad.py:MapsOverNothing")
+    done = pgflow_mp("run", "bad.py:MapsOverNothing", "--dsn", pgflow_dsn, cwd=folder)
     assert done.returncode == 1, done
     assert done.stdout == ""
     assert "array" in done.stderr
@@ -143,21 +139,22 @@ def test_a_map_over_what_is_no_array_fails_its_run_and_says_so(folder, pgflow_ds
         ["serve", "flows.py", "--poll-interval", "0"], ["compile"],
     ],
 )  # fmt: skip
-def test_usage_errors_have_code_2_and_show_the_usage(folder, arguments):
-    done = pgflow_mp(*arguments, cwd=folder)
+def test_usage_errors_have_code_2_and_show_the_usage(folder, call, arguments):
+    done = call(*arguments, cwd=folder)
     assert done.returncode == 2
     assert "usage: pgflow-mp" in done.stderr
 
 
-def test_the_python_stack_of_an_error_is_shown_on_demand(folder):
-    asked = pgflow_mp("run", "missing.py", "--traceback", cwd=folder)
+def test_the_python_stack_of_an_error_is_shown_on_demand(folder, call, monkeypatch):
+    asked = call("run", "missing.py", "--traceback", cwd=folder)
     assert "Traceback" in asked.stderr
-    assert "Traceback" in pgflow_mp("run", "missing.py", cwd=folder, env={"PGFLOW_DEBUG": "1"}).stderr
     assert asked.returncode == 2
+    monkeypatch.setenv("PGFLOW_DEBUG", "1")
+    assert "Traceback" in call("run", "missing.py").stderr
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["compile"], ["serve"], ["install"]])
-def test_help_is_for_every_command(command):
-    done = pgflow_mp(*command, "--help")
+def test_help_is_for_every_command(call, command):
+    done = call(*command, "--help")
     assert done.returncode == 0
     assert "usage: pgflow-mp" in done.stdout

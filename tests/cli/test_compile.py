@@ -3,7 +3,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from tests.cli.command import GREET, is_one_sentence, pgflow_mp
+from tests.cli.command import GREET, is_one_sentence
 
 FAREWELL = GREET.replace("Greet", "Farewell")
 
@@ -21,27 +21,28 @@ def flow_slugs(dsn: str) -> set[str]:
         return {slug for (slug,) in conn.execute("select flow_slug from pgflow.flows").fetchall()}
 
 
-def test_compile_makes_a_flow_and_then_verifies_it(flows, pgflow_dsn):
-    first = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+def test_compile_makes_a_flow_and_then_verifies_it(flows, call, monkeypatch, pgflow_dsn):
+    first = call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
     assert (first.returncode, first.stdout) == (0, "greet: compiled\n"), first.stderr
-    second = pgflow_mp("compile", "flows.py", cwd=flows.parent, env={"PGFLOW_DSN": pgflow_dsn})
+    monkeypatch.setenv("PGFLOW_DSN", pgflow_dsn)
+    second = call("compile", "flows.py")
     assert (second.returncode, second.stdout) == (0, "greet: verified\n"), second.stderr
 
 
-def test_a_changed_option_is_updated_and_told(flows, pgflow_dsn):
-    pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
-    flows.write_text(GREET.replace("max_attempts=1", "max_attempts=4"))
-    done = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+def test_a_changed_option_is_updated_and_told(flows, call, pgflow_dsn):
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    (flows.parent / "later.py").write_text(GREET.replace("max_attempts=1", "max_attempts=4"))
+    done = call("compile", "later", "--dsn", pgflow_dsn, cwd=flows.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("greet: verified, options updated (")
     with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
         assert conn.execute("select opt_max_attempts from pgflow.flows").fetchone() == (4,)
 
 
-def test_one_flow_that_differs_leaves_all_as_they_were(flows, pgflow_dsn):
-    pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
-    flows.write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
-    done = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+def test_one_flow_that_differs_leaves_all_as_they_were(flows, call, pgflow_dsn):
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    (flows.parent / "later.py").write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
+    done = call("compile", "later", "--dsn", pgflow_dsn, cwd=flows.parent)
     assert done.returncode == 1
     assert done.stdout == ""
     assert is_one_sentence(done.stderr)
@@ -50,26 +51,26 @@ def test_one_flow_that_differs_leaves_all_as_they_were(flows, pgflow_dsn):
     assert flow_slugs(pgflow_dsn) == {"greet"}
 
 
-def test_all_flows_that_differ_are_listed_at_once(flows, pgflow_dsn):
+def test_all_flows_that_differ_are_listed_at_once(flows, call, pgflow_dsn):
     flows.write_text(GREET + FAREWELL)
-    pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
-    flows.write_text((GREET + FAREWELL).replace("def greeting", "def welcome"))
-    done = pgflow_mp("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    (flows.parent / "later.py").write_text((GREET + FAREWELL).replace("def greeting", "def welcome"))
+    done = call("compile", "later", "--dsn", pgflow_dsn, cwd=flows.parent)
     assert done.returncode == 1
     assert "`greet`" in done.stderr
     assert "`farewell`" in done.stderr
 
 
-def test_a_database_without_pgflow_names_the_command_that_installs(flows, empty_dsn):
-    done = pgflow_mp("compile", "flows", "--dsn", empty_dsn, cwd=flows.parent)
+def test_a_database_without_pgflow_names_the_command_that_installs(flows, call, empty_dsn):
+    done = call("compile", "flows", "--dsn", empty_dsn, cwd=flows.parent)
     assert done.returncode == 3
     assert is_one_sentence(done.stderr)
     assert "pgflow-mp install" in done.stderr
 
 
-def test_a_module_that_fails_compiles_nothing(flows, pgflow_dsn):
+def test_a_module_that_fails_compiles_nothing(flows, call, pgflow_dsn):
     (flows.parent / "broken.py").write_text("import no_such_thing\n")
-    done = pgflow_mp("compile", "flows", "broken", "--dsn", pgflow_dsn, cwd=flows.parent)
+    done = call("compile", "flows", "broken", "--dsn", pgflow_dsn, cwd=flows.parent)
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
     assert flow_slugs(pgflow_dsn) == set()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 import uuid
 
 import pytest
@@ -13,18 +12,8 @@ from tests.cli.command import GREET
 TWO = GREET + GREET.replace("Greet", "Farewell").replace("hello", "goodbye")
 
 
-@pytest.fixture(autouse=True)
-def python_as_before(monkeypatch):
-    """Loading is meant to change sys.path and sys.modules; tests must not see that of each other."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
-
-
 @pytest.fixture
-def write(tmp_path, monkeypatch):
+def write(tmp_path, monkeypatch, python_as_before):
     """Write a file below the current folder."""
     monkeypatch.chdir(tmp_path)
 

@@ -89,15 +89,9 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(run):
     assert "\x1b" not in "".join(lines)
 
 
-def test_input_comes_as_text_from_a_file_or_from_stdin(run, folder):
-    (folder / "names.json").write_text('{"names": ["Barbara"]}')
-    for arguments, stdin in (
-        (['{"names": ["Barbara"]}'], None),
-        (["@names.json"], None),
-        (["-"], '{"names": ["Barbara"]}'),
-    ):
-        done = run("greet.py", *arguments, stdin=stdin)
-        assert json.loads(done.stdout) == {"greeting": ["hello Barbara"]}, done.stderr
+def test_input_comes_from_stdin_as_well(run):
+    done = run("greet.py", "-", stdin='{"names": ["Barbara"]}')
+    assert json.loads(done.stdout) == {"greeting": ["hello Barbara"]}, done.stderr
 
 
 def test_a_module_runs_as_well_as_a_file(run):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.command import GREET, begin, is_one_sentence, pgflow_mp
+from tests.cli.command import GREET, begin, is_one_sentence
 
 if TYPE_CHECKING:
     import subprocess
@@ -122,17 +122,17 @@ def test_a_worker_asked_to_finish_in_the_database_ends(serve, conn):
     assert code == 0, log
 
 
-def test_serve_needs_a_database(folder):
-    done = pgflow_mp("serve", "greet.py", cwd=folder)
+def test_serve_needs_a_database(folder, call):
+    done = call("serve", "greet.py", cwd=folder)
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
     assert "needs a database" in done.stderr
 
 
-def test_serve_refuses_a_flow_whose_shape_differs_before_it_claims(folder, pgflow_dsn, conn):
-    assert pgflow_mp("compile", "greet.py", "--dsn", pgflow_dsn, cwd=folder).returncode == 0
-    (folder / "greet.py").write_text(GREET.replace("def greeting", "def welcome"))
-    done = pgflow_mp("serve", "greet.py", "--dsn", pgflow_dsn, cwd=folder)
+def test_serve_refuses_a_flow_whose_shape_differs_before_it_claims(folder, call, pgflow_dsn, conn):
+    assert call("compile", "greet.py", "--dsn", pgflow_dsn, cwd=folder).returncode == 0
+    (folder / "later.py").write_text(GREET.replace("def greeting", "def welcome"))
+    done = call("serve", "later.py", "--dsn", pgflow_dsn)
     assert done.returncode == 1
     assert is_one_sentence(done.stderr)
     assert "welcome" in done.stderr

@@ -12,8 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from pgflow_mp.cli.exits import UsageError
-from pgflow_mp.core.connecting import describe
+from pgflow_mp.core.connecting import describe, unreachable
 from pgflow_mp.core.install import install
 from pgflow_mp.postgres import development
 
@@ -67,10 +69,11 @@ def opened(option: str | None, screen: Display) -> Iterator[Database]:
 
     Raises:
         ServerUnavailable: No DSN was given and no embedded server can be had.
+        DatabaseUnreachable: The DSN does not parse.
     """
     dsn = given_dsn(option)
     if dsn is not None:
-        yield Database(dsn, f"database {describe(dsn)}", is_development=False)
+        yield Database(dsn, f"database {_described(dsn)}", is_development=False)
         return
     with ExitStack() as stack:
         with screen.waiting("starting your development database"):
@@ -84,3 +87,10 @@ def opened(option: str | None, screen: Display) -> Iterator[Database]:
             f"development database, {server.kind} PostgreSQL {server.version}",
             is_development=True,
         )
+
+
+def _described(dsn: str) -> str:
+    try:
+        return describe(dsn)
+    except psycopg.ProgrammingError as error:
+        raise unreachable(dsn, error) from None

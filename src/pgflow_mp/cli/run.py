@@ -49,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
         with database.opened(arguments.dsn, screen) as db, PgFlow(db.dsn) as app:
             run_id = start(app, db, flow, value, screen)
             processes = arguments.processes or usable_cores()
-            screen.say(f"{flow.slug}, run {run_id}: {db.title}, {_count(processes, 'process', 'processes')}")
+            screen.say(f"{flow.slug}, run {run_id}")
+            screen.say(f"{_count(processes, 'process', 'processes')}, {db.title}")
             asyncio.run(work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout))
             return _tell(app.get_run_with_states(run_id), stdout)
 

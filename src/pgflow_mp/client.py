@@ -24,7 +24,6 @@ from pgflow_mp.errors import (
     FlowNotFound,
     InvalidInput,
     InvalidRunId,
-    OutputError,
     PgflowError,
     RunFailed,
     RunNotFound,
@@ -297,8 +296,5 @@ def _run_id(run_id: UUID | str) -> UUID:
 
 
 def _encoded(value: object) -> str:
-    try:
-        encoded = jsonvalue.encode(value)
-    except OutputError as error:
-        raise InvalidInput(f"the input of a flow must be JSON: {error}") from None
+    encoded = jsonvalue.encode(value, error=InvalidInput)
     return "null" if encoded is None else encoded

@@ -2,53 +2,118 @@
 
 from __future__ import annotations
 
-from pgflow_mp.engine.appetite import HORIZON_SECONDS, Appetite
+import itertools
+import uuid
+
+import pytest
+
+from pgflow_mp import Flow, step
+from pgflow_mp.engine.appetite import HORIZON_SECONDS, MOST_PER_CHILD, Appetite
+from pgflow_mp.executors.base import Completed, TaskCall
+
+_numbers = itertools.count()
 
 
-def test_an_unknown_flow_gets_its_free_children_only():
-    assert Appetite().quantity("flow", size=4, free=3) == 3
+class Mixed(Flow):
+    @step
+    def quick(): ...
+
+    @step
+    def slow(): ...
 
 
-def test_nothing_is_claimed_for_an_unknown_flow_while_calls_wait():
-    assert Appetite().quantity("flow", size=4, free=-2) == 0
+class Other(Flow):
+    @step
+    def work(): ...
 
 
-def test_a_slow_flow_gets_its_free_children_only():
-    appetite = Appetite()
-    appetite.observe("flow", "step", HORIZON_SECONDS)
-    assert appetite.quantity("flow", size=4, free=2) == 2
+def call(flow=Mixed, slug="quick"):
+    return TaskCall(
+        flow=flow.definition,
+        step=flow.definition.step(slug),
+        run_id=uuid.uuid4(),
+        task_index=0,
+        attempt=1,
+        worker_id=uuid.uuid4(),
+        msg_id=next(_numbers),
+        timeout=60,
+        input=b"{}",
+    )
 
 
-def test_short_tasks_are_claimed_ahead_as_far_as_they_start_within_the_horizon():
-    appetite = Appetite()
-    for _ in range(20):
-        appetite.observe("flow", "step", HORIZON_SECONDS / 5)
-    assert appetite.quantity("flow", size=2, free=2) == 2 + 2 * 5
-    assert appetite.quantity("flow", size=2, free=-10) == 0
+@pytest.fixture
+def appetite():
+    return Appetite()
 
 
-def test_one_long_task_ends_claiming_ahead_at_once_and_short_ones_bring_it_back():
-    appetite = Appetite()
-    appetite.observe("flow", "step", 0.001)
-    appetite.observe("flow", "step", 2.0)
-    assert appetite.quantity("flow", size=2, free=1) == 1
-    for _ in range(30):
-        appetite.observe("flow", "step", 0.001)
-    assert appetite.quantity("flow", size=2, free=1) > 1
+def took(appetite, seconds, times=1, **which):
+    for _ in range(times):
+        done = call(**which)
+        appetite.submitted(done)
+        appetite.finished(Completed(done, None, seconds))
 
 
-def test_a_step_that_never_ran_here_makes_its_flow_unknown():
-    appetite = Appetite()
-    appetite.observe("flow", "quick", 0.001)
-    appetite.meet("flow", "quick")
-    assert appetite.quantity("flow", size=1, free=1) > 1
-    appetite.meet("flow", "other")
-    assert appetite.quantity("flow", size=1, free=1) == 1
+def wanted(appetite, flow="mixed", size=2):
+    return appetite.quantity(flow, appetite.room(size))
 
 
-def test_flows_are_judged_apart():
-    appetite = Appetite()
-    appetite.observe("quick", "step", 0.001)
-    appetite.observe("slow", "step", 5.0)
-    assert appetite.quantity("quick", size=1, free=1) > 1
-    assert appetite.quantity("slow", size=1, free=1) == 1
+def test_an_unknown_flow_gets_as_many_tasks_as_there_are_children(appetite):
+    assert wanted(appetite, size=4) == 4
+
+
+def test_an_unknown_task_under_way_keeps_its_child(appetite):
+    appetite.submitted(call())
+    assert wanted(appetite, size=4) == 3
+
+
+def test_nothing_is_claimed_while_slow_tasks_keep_all_children(appetite):
+    took(appetite, 5.0, slug="slow")
+    for _ in range(2):
+        appetite.submitted(call(slug="slow"))
+    assert wanted(appetite) == 0
+
+
+def test_short_tasks_are_claimed_ahead_as_far_as_they_start_within_the_horizon(appetite):
+    took(appetite, HORIZON_SECONDS / 5, times=20)
+    assert wanted(appetite) == 2 * 5
+    waiting = [call() for _ in range(6)]
+    for each in waiting:
+        appetite.submitted(each)
+    assert wanted(appetite) == 4
+    appetite.taken_back(waiting[0])
+    assert wanted(appetite) == 5
+
+
+def test_no_more_than_so_many_are_claimed_for_a_child_however_short_they_are(appetite):
+    took(appetite, 0.0)
+    assert wanted(appetite) == 2 * MOST_PER_CHILD
+
+
+def test_one_long_task_ends_claiming_ahead_at_once_and_short_ones_bring_it_back(appetite):
+    took(appetite, 0.001)
+    took(appetite, 2.0)
+    assert wanted(appetite) == 2
+    took(appetite, 0.001, times=30)
+    assert wanted(appetite) > 2
+
+
+def test_a_step_that_never_ran_here_makes_its_flow_unknown(appetite):
+    took(appetite, 0.001)
+    assert wanted(appetite) > 2
+    appetite.submitted(call(slug="slow"))
+    assert wanted(appetite) == 1
+
+
+def test_a_slow_flow_is_not_kept_out_by_short_tasks_that_wait(appetite):
+    took(appetite, HORIZON_SECONDS / 10, times=20)
+    took(appetite, 5.0, flow=Other, slug="work")
+    for _ in range(10):
+        appetite.submitted(call())
+    assert wanted(appetite, "other") == 2
+
+
+def test_flows_are_judged_apart(appetite):
+    took(appetite, 0.001)
+    took(appetite, 5.0, flow=Other, slug="work")
+    assert wanted(appetite, "mixed") > 2
+    assert wanted(appetite, "other") == 2

@@ -26,7 +26,7 @@ def test_an_ended_process_is_gone():
 
 
 def test_a_process_id_that_somebody_else_has_now_is_gone():
-    assert is_gone(dataclasses.replace(HERE, started=HERE.started + '0'), HERE)
+    assert is_gone(dataclasses.replace(HERE, started=HERE.started + "0"), HERE)
 
 
 @pytest.mark.parametrize("field", ["boot_id", "pid_namespace"])

@@ -100,8 +100,7 @@ class Claimer:
     async def _claim(self) -> bool:
         """Claim once; return whether there was room for more than there was work."""
         wanted = self._wanted()
-        total = sum(wanted.values())
-        if total == 0:
+        if not wanted:
             return True  # nothing can start; a finished task wakes the loop
         claimed = await self._link.run(
             claim_tasks(
@@ -112,15 +111,13 @@ class Claimer:
             )
         )
         self._rotate()
-        if self._stopping:
-            await self._return(claimed)
-        elif claimed:
+        if claimed:
             await self._start(claimed)
-        return len(claimed) < total
+        return len(claimed) < min(wanted.values())
 
     def _wanted(self) -> dict[str, int]:
-        size, free = self._executor.size, self._executor.free
-        wanted = {slug: self._appetite.quantity(slug, size=size, free=free) for slug in self._slugs}
+        room = self._appetite.room(self._executor.size)
+        wanted = {slug: self._appetite.quantity(slug, room) for slug in self._slugs}
         return {slug: quantity for slug, quantity in wanted.items() if quantity > 0}
 
     def _rotate(self) -> None:
@@ -132,8 +129,11 @@ class Claimer:
         except BaseException:
             await self._return(claimed)
             raise
+        if self._stopping:
+            await self._return(claimed)
+            return
         for call in calls:
-            self._appetite.meet(call.flow.slug, call.step.slug)
+            self._appetite.submitted(call)
             self._executor.submit(call)
         await self._return(unknown, delay=UNKNOWN_STEP_DELAY_SECONDS)
 

@@ -32,7 +32,7 @@ from pgflow_mp.engine.settle import Settler
 from pgflow_mp.executors.process.pool import PoolBroken, ProcessPool
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import Settled
@@ -61,6 +61,7 @@ class Worker:
         max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
         preload: Modules that the children find already imported.
         name: The deployment unit, for people who look into the table of workers; `python` by default.
+        amend: Is shown every outcome before it is settled and returns what to settle instead; quick, and in the loop.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Worker:
         max_memory_per_child: int | None = None,
         preload: Sequence[str] = (),
         name: str = "python",
+        amend: Callable[[Outcome], Outcome] | None = None,
     ) -> None:
         self._flows = {flow.slug: flow for flow in flows}
         self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
@@ -83,6 +85,7 @@ class Worker:
         self._grace = grace
         self._dsn = dsn
         self._name = name
+        self._amend = amend
         self._stopped = asyncio.Event()
         self._now = asyncio.Event()
         self._breakage: PoolBroken | None = None
@@ -201,6 +204,8 @@ class Worker:
         await asyncio.wait([closing, hurry], return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         if not closing.done():
+            closing.cancel()
+            await asyncio.wait([closing])
             return await self._pool.close(0)
         return closing.result()
 
@@ -208,12 +213,13 @@ class Worker:
         while True:
             await asyncio.sleep(UNSTARTED_SECONDS)
             calls = self._pool.take_back(UNSTARTED_SECONDS)
+            for call in calls:
+                self._appetite.taken_back(call)
             await self._returner.give_back(key_of_call(call) for call in calls)
 
     def _finished(self, outcome: Outcome) -> None:
-        call = outcome.call
-        self._appetite.observe(call.flow.slug, call.step.slug, outcome.seconds)
-        self._settler.put(outcome)
+        self._appetite.finished(outcome)
+        self._settler.put(self._amend(outcome) if self._amend else outcome)
         self._claimer.wake()
 
     def _room(self) -> None:
@@ -239,4 +245,3 @@ class Worker:
             self._claimer.leave(flow_slug)
             if not self._open_flows:
                 self.stop()
-

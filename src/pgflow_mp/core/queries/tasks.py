@@ -143,7 +143,7 @@ def claim_tasks(
     Args:
         flow_slugs: The flows to claim from.
         worker_ids: The worker of each flow; it must be registered.
-        quantities: The most tasks of each flow.
+        quantities: The most tasks of each flow, were it to get all the room; earlier flows take theirs first.
         only_runs: Take tasks of these runs alone.
 
     Raises:

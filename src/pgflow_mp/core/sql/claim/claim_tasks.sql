@@ -1,5 +1,6 @@
--- Claims up to quantities[i] tasks of flow i for worker i, many flows in one round trip, and returns what a handler
--- needs. A flow with a queue for each step is claimed from the later steps first, so that runs end before new ones start.
+-- Claims tasks of many flows in one round trip, for worker i those of flow i, and returns what a handler needs.
+-- quantities[i] is what flow i may have if it gets all the room that the caller has; each of its tasks takes its share
+-- of the room, and the flows behind it get what is left, so the whole never exceeds the room. A flow with a queue for each step is claimed from the later steps first, so that runs end before new ones start.
 -- only_runs: no task of another run is touched.
 --
 -- Locks task rows first, then their queue rows (D-2), never waits for another claimer, and returns only what it really
@@ -18,7 +19,7 @@ as $$
 #variable_conflict use_column
 declare
   source record;
-  flow_place bigint := 0;
+  room double precision := 1;
   wanted int;
   claimed int;
 begin
@@ -34,10 +35,7 @@ begin
     ) as route
     order by given.place, route.depth desc
   loop
-    if source.place <> flow_place then
-      flow_place := source.place;
-      wanted := source.quantity;
-    end if;
+    wanted := floor(source.quantity * room + 0.001);
     continue when wanted is null or wanted <= 0;
 
     return query
@@ -45,7 +43,7 @@ begin
       from pgflow_mp._claim_from_queue(
         source.flow_slug, source.queue_name, source.worker_id, wanted, only_runs) as t;
     get diagnostics claimed = row_count;
-    wanted := wanted - claimed;
+    room := room - claimed::double precision / source.quantity;
   end loop;
 end;
 $$;

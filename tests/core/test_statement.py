@@ -1,0 +1,43 @@
+"""A statement is described once and runs on both kinds of connection."""
+
+import asyncio
+
+import psycopg
+import pytest
+
+from pgflow_mp.core.statement import Statement, execute, execute_async, nothing, rows, value
+
+ADD = Statement("select %s::int + %s::int", (1, 2), value)
+
+
+def test_it_runs_on_a_connection(db):
+    assert execute(db, ADD) == 3
+
+
+def test_it_runs_on_an_asynchronous_connection(pgflow_dsn):
+    async def run():
+        async with await psycopg.AsyncConnection.connect(pgflow_dsn, autocommit=True) as conn:
+            return await execute_async(conn, ADD)
+
+    assert asyncio.run(run()) == 3
+
+
+def test_it_joins_the_caller_s_transaction(pgflow_dsn):
+    with psycopg.connect(pgflow_dsn) as conn:
+        execute(conn, Statement("select pgflow.create_flow(%s)", ("f",), nothing))
+        conn.rollback()
+        assert execute(conn, Statement("select pgflow.flow_exists('f')", (), value)) is False
+
+
+def test_a_percent_sign_needs_no_doubling_without_parameters(db):
+    assert execute(db, Statement("select 'a' like '%a'", (), value)) is True
+
+
+def test_a_statement_without_rows_reads_an_empty_list(db):
+    assert execute(db, Statement("create table public.t ()", (), rows)) == []
+    assert execute(db, Statement("select 1 where false", (), value)) is None
+
+
+def test_what_the_database_refuses_comes_through(db):
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        execute(db, Statement("select 1 / 0", (), value))

@@ -58,6 +58,13 @@ def _realtime_dsn(server_dsn):
 
 
 @pytest.fixture
+def db(_silent_dsn):
+    """A connection to the first, inside a transaction that is taken back; now() stands still in it."""
+    with psycopg.connect(_silent_dsn, autocommit=True) as conn, conn.transaction(force_rollback=True):
+        yield conn
+
+
+@pytest.fixture
 def machine(_silent_dsn):
     """The state machine on a database without realtime.send."""
     with psycopg.connect(_silent_dsn, autocommit=True) as conn:

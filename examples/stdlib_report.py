@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pgflow_mp import Flow, map_step, step
+from pgflow_mp import Flow, NonRetryable, map_step, step
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 NOT_LIBRARY_CODE = {"test", "tests", "idle_test", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
@@ -44,7 +44,7 @@ class StdlibReport(Flow, max_attempts=2, base_delay=1, timeout=60):
         """The source files, as paths relative to the library; `{"limit": n}` keeps the first n."""
         limit = flow_input.get("limit")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
-            raise ValueError(f'"limit" must be a whole number above 0, not {limit!r}')
+            raise NonRetryable(f'"limit" must be a whole number above 0, not {limit!r}')
         files = (path.relative_to(STDLIB) for path in STDLIB.rglob("*.py"))
         return sorted(str(file) for file in files if not NOT_LIBRARY_CODE & set(file.parts))[:limit]
 

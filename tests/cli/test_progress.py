@@ -32,6 +32,7 @@ def test_each_change_is_told_once():
 def test_a_step_that_came_and_went_between_two_looks_is_told_whole():
     lines = told(Reporter(), a_step(status="completed", is_map=False, tasks=1, seconds=0.05))
     assert lines == ["analyse: started", "analyse: completed in 0.05 s"]
+    assert told(Reporter(), a_step(status="completed"))[0] == "analyse: started, 3 tasks"
 
 
 def test_a_busy_map_speaks_once_a_second():

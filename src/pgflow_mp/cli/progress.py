@@ -41,7 +41,7 @@ class Reporter:
         was = before.status if before else "created"
         if step.status != was:
             if was == "created" and step.status != "skipped":
-                yield f"{step.slug}: started{_count_of(step)}"
+                yield f"{step.slug}: started{f', {_tasks_of(step)}' if _is_counted(step) else ''}"
             if step.ended:
                 yield f"{step.slug}: {outcome(step)}"
             return
@@ -60,7 +60,7 @@ class Reporter:
 def outcome(step: StepProgress) -> str:
     """How a step ended, in a few words."""
     if step.status == "completed":
-        return f"completed{_count_of(step)} in {duration(step.seconds or 0.0)}{_tries_of(step)}"
+        return f"completed{f' {_tasks_of(step)}' if _is_counted(step) else ''} in {duration(step.seconds or 0.0)}{_tries_of(step)}"
     if step.status == "skipped":
         return f"skipped: {skip_words(step.skip_reason)}"
     return f"failed{_tries_of(step)}: {first_line(step.error)}"
@@ -105,10 +105,8 @@ def _is_counted(step: StepProgress) -> bool:
     return step.is_map and step.tasks is not None
 
 
-def _count_of(step: StepProgress) -> str:
-    if not _is_counted(step):
-        return ""
-    return f" {step.tasks:,} task{'' if step.tasks == 1 else 's'}" if step.ended else f", {step.tasks:,} tasks"
+def _tasks_of(step: StepProgress) -> str:
+    return f"{step.tasks:,} task{'' if step.tasks == 1 else 's'}"
 
 
 def _tries_of(step: StepProgress) -> str:

@@ -144,7 +144,14 @@ class _Home:
         check_major(self.data, binaries)
         self._forget_dead_server(place.socket)
         self.version.write_text(binaries.version)
-        launch(place, binaries, defaults(durable=durable))
+        try:
+            launch(place, binaries, defaults(durable=durable))
+        except Unavailable:
+            # Somebody killed between starting it and its first sign of life left it to us.
+            joined = self.joined()
+            if joined is None:
+                raise
+            return joined
         return place
 
     def _socket_folder(self) -> Path:

@@ -55,6 +55,11 @@ def unreachable(dsn: str, error: psycopg.Error) -> DatabaseUnreachable:
             f"the DSN is not valid: {reason}. It looks like postgresql://user:password@host:5432/database "
             "(special characters in the password as %XX) or `host=... dbname=... user=...`"
         )
+    if "@" in place.partition("host=")[2].lstrip("'@").split(" ", 1)[0]:
+        return DatabaseUnreachable(
+            "the DSN is not valid: its host has an `@` in it, which comes from an `@` in the user name or "
+            "password that has to be written as %40"
+        )
     return DatabaseUnreachable(
         f"no database at `{place}`: {_without_secrets(dsn, _sentence(error))}. "
         "Check that the server runs and that the DSN is right"

@@ -37,6 +37,8 @@ SOCKET = "s"
 CONTAINER = "container"
 """File with the name of the container that the folder stands for."""
 
+ERASE_SECONDS = 5.0
+
 UNLOCKED_SECONDS = 60.0
 """How long the owner's note may be empty and unlocked while its owner is making it."""
 
@@ -62,8 +64,8 @@ class Folder:
         """Remove it with all that is in it, the owner's note last: without it no sweep would finish."""
         for path in self.path.iterdir():
             if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+                erase(path)
+        erase(self.path)
         self.owned.close()
 
 
@@ -88,6 +90,13 @@ def share_out(path: Path, account: Account | None, *names: str) -> None:
     for name in names:
         (path / name).mkdir(mode=0o700, exist_ok=True)
         give(path / name, account)
+
+
+def erase(folder: Path) -> None:
+    """Remove a folder with all that is in it, again while a dying program (initdb) still writes there."""
+    deadline = time.monotonic() + ERASE_SECONDS
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def short(long: Path, account: Account | None) -> Path:

@@ -10,6 +10,7 @@ because pids are used again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -132,7 +133,12 @@ def launch(place: Place, binaries: Binaries, settings: Mapping[str, str]) -> Non
     }
     arguments = ["-D", str(place.data), *as_arguments({**settings, **fixed})]
     pid = _spawn([str(binaries.postgres), *arguments], place)
-    _wait_until_ready(place, pid)
+    try:
+        _wait_until_ready(place, pid)
+    except BaseException:
+        # This one only: the data may be served by another, which is why ours gave up.
+        _kill(pid, signal.SIGQUIT)
+        raise
 
 
 def _spawn(command: list[str], place: Place) -> int:
@@ -175,10 +181,9 @@ def _wait_until_ready(place: Place, pid: int) -> None:
         postmaster = read_postmaster(place.data)
         if postmaster and postmaster.pid == pid and postmaster.status == "ready":
             return
-        if not serves(pid, place.data):
+        if not _is_alive(pid):
             raise _failure(place, "the server ended while starting")
         time.sleep(0.01)
-    stop(place.data, signal.SIGQUIT)
     raise _failure(place, f"the server was not ready after {START_SECONDS:g} s")
 
 
@@ -218,10 +223,39 @@ def serves(pid: int, data: Path) -> bool:
     except OSError:
         if Path("/proc/self/cmdline").exists():
             return False
-    # Without /proc (macOS); the whole line, however wide.
-    command = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-    asked = subprocess.run(command, capture_output=True, check=False)
-    return b"-D " + os.fsencode(data) + b" " in asked.stdout
+    return b"-D " + os.fsencode(data) + b" " in _ps(pid, "command=")
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process that we just started still runs; a zombie does not.
+
+    Not asked of its command line, which reads as empty for a moment while it becomes the server.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        after_name = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return False
+        after_name = _ps(pid, "stat=")
+    return after_name.strip()[:1] not in (b"Z", b"X", b"")
+
+
+def _kill(pid: int, how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, how)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _ps(pid: int, column: str) -> bytes:
+    """Ask ps where there is no /proc (macOS)."""
+    command = ["/bin/ps", "-ww", "-o", column, "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, check=False).stdout
 
 
 def stop(data: Path, how: signal.Signals) -> None:
@@ -235,18 +269,4 @@ def stop(data: Path, how: signal.Signals) -> None:
         pid = running(data)
         if pid is None:
             return
-        try:
-            os.kill(pid, escalation)
-        except ProcessLookupError:
-            return
-        if _ended(pid, data):
-            return
-
-
-def _ended(pid: int, data: Path) -> bool:
-    deadline = time.monotonic() + STOP_SECONDS
-    while serves(pid, data):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
+        _kill(pid, escalation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
+import secrets
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pgflow_mp.postgres.account import Account
     from pgflow_mp.postgres.binaries import Binaries
 
-MAKING = ".pgflow-mp-making"
-"""Folder inside a data folder while initdb works."""
+MAKING = ".pgflow-mp-making-"
+"""What the name of the folder inside a data folder begins with while initdb works."""
 
 
 def find_binaries(kind: str, account: Account | None) -> Binaries:
@@ -62,7 +62,7 @@ def start_local(kind: str, *, durable: bool, data_dir: Path | None, settings: Ma
         check_major(place.data, binaries)
         launch(place, binaries, {**defaults(durable=durable), **settings})
     except BaseException:
-        end()
+        folder.remove()
         raise
     return Server(
         dsn=place.dsn,
@@ -81,7 +81,7 @@ def holds_data(folder: Path) -> bool:
     """
     try:
         content = {path.name for path in folder.iterdir()} if folder.exists() else set()
-        if MAKING in content:
+        if any(name.startswith(MAKING) for name in content):
             _clear(folder)
             return False
     except OSError as error:
@@ -101,7 +101,8 @@ def prepare_data(place: Place, binaries: Binaries, *, durable: bool) -> None:
     Raises:
         Unavailable: It cannot be made; says why.
     """
-    making = place.data / MAKING
+    # A name of its own: the initdb of a killed process may go on for a while, in its own folder.
+    making = place.data / f"{MAKING}{secrets.token_hex(4)}"
     try:
         place.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.data.chmod(0o700)
@@ -118,8 +119,8 @@ def prepare_data(place: Place, binaries: Binaries, *, durable: bool) -> None:
 
 def _clear(folder: Path) -> None:
     # The marker goes last, so that a killed clearing is taken up again.
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == MAKING):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in sorted(folder.iterdir(), key=lambda path: path.name.startswith(MAKING)):
+        folders.erase(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _sync(folder: Path) -> None:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import psycopg
 
 BATCH = 100
+
+# What a server has by default and a throw-away one has not.
+DURABILITY = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
 JOBS = 2_000
 
 
@@ -137,7 +140,7 @@ def queue_alone(conn: psycopg.Connection[Any], messages: int) -> None:
 
 def main(rounds: int) -> None:
     """Print the table."""
-    with postgres.start("auto", durable=True) as server, connect(server.dsn) as conn:
+    with postgres.start("auto", settings=DURABILITY) as server, connect(server.dsn) as conn:
         print(f"server: {server.kind} {server.version}, default durability, batches of {BATCH}")
         install(conn)
         conn.execute("select pgmq.create('yardstick')")

@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.core import JOBS, Core
+from benchmarks.core import DURABILITY, JOBS, Core
 from benchmarks.flows import Burn, Noop, burn
 from benchmarks.table import best_rate, row
 from pgflow_mp import postgres
@@ -105,7 +105,7 @@ def bare_pool() -> float:
 
 def main(rounds: int) -> None:
     """Print the table."""
-    with postgres.start("auto", durable=True) as server, PgFlow(server.dsn) as app, connect(server.dsn) as conn:
+    with postgres.start("auto", settings=DURABILITY) as server, PgFlow(server.dsn) as app, connect(server.dsn) as conn:
         print(f"server: {server.kind} {server.version}, {PROCESSES} children")
         install(conn)
         app.compile(Burn)

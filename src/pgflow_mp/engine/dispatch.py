@@ -56,7 +56,7 @@ class Dispatch:
                 logger.warning("a task of a step that this worker does not know goes back to its queue: %s", error)
             return None
 
-    async def _inputs(self, known: Sequence[tuple[ClaimedTask, StepDefinition]]) -> Mapping[UUID, bytes]:
+    async def _inputs(self, known: Sequence[tuple[ClaimedTask, StepDefinition]]) -> dict[UUID, bytes]:
         asking = {task.run_id for task, step in known if task.flow_input is None and wants_flow_input(step)}
         return await self._link.run(get_run_inputs(sorted(asking))) if asking else {}
 

@@ -130,7 +130,7 @@ def test_the_temporary_folder_is_used_where_it_can_be(monkeypatch, reachable):
 
 
 @pytest.fixture(scope="module")
-def data(self):
+def data():
     with open_temporary_folder() as folder:
         (folder / "new").mkdir(mode=0o755)
         data = folder / "new" / "data"

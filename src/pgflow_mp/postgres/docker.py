@@ -54,7 +54,7 @@ def _start(image: str, settings: Mapping[str, str]) -> Server:
         folder = folders.make(None)
         started.callback(folder.remove)
         container = _container(container_class, image, folder.path.name, settings)
-        started.callback(container.stop)
+        started.callback(_stop, container)
         (folder.path / folders.CONTAINER).write_text(folder.path.name)
         with _without_reaper(config):
             container.start()
@@ -112,6 +112,14 @@ def _wait_until_ready(container: Any) -> Server:
         time.sleep(0.1)
 
 
+def _stop(container: Any) -> None:
+    """Remove the container; that somebody else did so already is no error."""
+    try:
+        container.stop()
+    except _docker().errors.NotFound:
+        container.get_docker_client().client.close()
+
+
 @contextlib.contextmanager
 def _without_reaper(config: Any) -> Iterator[None]:
     before = config.ryuk_disabled
@@ -147,13 +155,17 @@ def _sweep() -> None:
 
 
 def _remove_container(name: str) -> None:
-    docker = importlib.import_module("docker")
-    client = docker.from_env()
+    client = _docker().from_env()
     try:
-        with contextlib.suppress(docker.errors.NotFound):
+        with contextlib.suppress(_docker().errors.NotFound):
             client.containers.get(name).remove(force=True, v=True)
     finally:
         client.close()
+
+
+def _docker() -> Any:
+    """Import docker-py, which comes with testcontainers."""
+    return importlib.import_module("docker")
 
 
 def _log_tail(container: Any, lines: int) -> str:

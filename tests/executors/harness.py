@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
 import uuid
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pgflow_mp import flow
@@ -71,10 +71,8 @@ class Crew:
         while not condition():
             assert time.monotonic() < end, f"waited {patience} s in vain; outcomes: {self.outcomes}"
             self._news.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), 0.01)
-            except TimeoutError:
-                pass
 
     async def run(self, *calls, patience=PATIENCE):
         """Submit the calls and return their outcomes in the same order."""
@@ -95,7 +93,7 @@ class Crew:
         return None if outcome.output is None else json.loads(outcome.output)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def crew(**options):
     """A crew of two children whose processes are gone afterwards."""
     members = Crew(**{"size": 2, **options})
@@ -123,7 +121,7 @@ def is_alive(pid):
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        if os.path.isdir("/proc/self"):
+        if Path("/proc/self").is_dir():
             return False
         try:
             os.kill(pid, 0)

@@ -154,7 +154,7 @@ def test_the_death_of_the_fork_server_is_no_death_of_its_children():
     async def scenario(crew):
         from pgflow_mp.executors.process import launch
 
-        slow = call_of(lambda flow_input: time.sleep(0.5) or "survived")
+        slow = call_of(lambda: time.sleep(0.5) or "survived")
         crew.pool.submit(slow)
         (server,) = [s for key, s in launch._servers.items() if key[1] == ()]
         os.kill(server._forkserver_pid, signal.SIGKILL)

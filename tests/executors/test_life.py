@@ -88,7 +88,7 @@ def test_two_pools_in_one_process_do_not_disturb_each_other():
 def test_children_can_be_spawned_where_there_is_no_fork_server():
     async def scenario(crew):
         assert await crew.output(nap, 0) == 0
-        lost = await crew.run_one(lambda flow_input: os._exit(9))
+        lost = await crew.run_one(lambda: os._exit(9))
         assert lost.error.startswith("Worker process died: exited with code 9")
         assert (await crew.run_one(nap, 9, timeout=0.2)).reason == "timeout"
 
@@ -193,7 +193,7 @@ def test_reload_brings_new_code_and_loses_no_call(tmp_path, monkeypatch):
 
 
 def test_children_that_cannot_start_break_the_pool_with_their_own_words(monkeypatch):
-    monkeypatch.setattr("pgflow_mp.executors.process.pool.ProcessPool._settings", lambda self: b"no json")
+    monkeypatch.setattr("pgflow_mp.executors.process.pool.ProcessPool._settings", lambda _: b"no json")
 
     async def main():
         with pytest.raises(PoolBroken, match=r"3 in a row(.|\n)*JSONDecodeError"):
@@ -279,7 +279,7 @@ def test_a_child_has_the_parents_environment_path_and_folder(monkeypatch, tmp_pa
             "threads": [os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]],
             "ours": [name for name in os.environ if "FORKSERVER" in name],
             "path": sys.path,
-            "folder": os.getcwd(),
+            "folder": str(Path.cwd()),
             "stdin": sys.stdin.read(),
             "group": os.getpgrp() == os.getpid(),
         }
@@ -300,12 +300,10 @@ def test_a_child_has_the_parents_environment_path_and_folder(monkeypatch, tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 def test_the_out_of_memory_killer_takes_a_child_before_its_parent():
-    async def scenario(crew):
-        own = int(Path("/proc/self/oom_score_adj").read_text())
-        of_child = await crew.output(lambda flow_input: int(Path("/proc/self/oom_score_adj").read_text()))
-        assert of_child == min(1000, own + 500)
+    def penalty():
+        return int(Path("/proc/self/oom_score_adj").read_text())
 
-    play(scenario)
+    assert play(lambda crew: crew.output(penalty)) == min(1000, penalty() + 500)
 
 
 def test_two_children_draw_different_random_numbers():
@@ -344,8 +342,8 @@ def test_close_kills_what_does_not_finish_in_time_and_returns_it():
         crew.pool.submit(short)
         crew.pool.submit(long)
         began = time.monotonic()
-        assert await crew.pool.close(0.4) == [long]
-        assert time.monotonic() - began < 2
+        assert await crew.pool.close(2) == [long]
+        assert 2 <= time.monotonic() - began < 6
         assert [o.call for o in crew.outcomes] == [short]
 
     play(scenario)
@@ -376,15 +374,19 @@ def test_a_pool_that_was_never_started_can_be_closed():
     asyncio.run(main())
 
 
+def open_descriptors():
+    return {fd.name for fd in Path("/dev/fd").iterdir()}
+
+
 def test_a_closed_pool_leaves_no_descriptor_open():
     async def one_life():
         async with crew() as members:
-            await members.run_one(lambda flow_input: os._exit(1))
+            await members.run_one(lambda: os._exit(1))
 
     asyncio.run(one_life())  # the fork server and what belongs to it stay
-    before = set(os.listdir("/dev/fd"))
+    before = open_descriptors()
     asyncio.run(one_life())
-    assert set(os.listdir("/dev/fd")) <= before
+    assert open_descriptors() <= before
 
 
 # The end of the parent -----------------------------------------------------------------------------------
@@ -405,7 +407,8 @@ def with_programs(flow_input):
     program.wait()
 
 async def main():
-    async with crew(size=4, method={method!r}, on_output=lambda call, text: print("program", text, flush=True)) as members:
+    show = lambda call, text: print("program", text, flush=True)
+    async with crew(size=4, method={method!r}, on_output=show) as members:
         print("children", *members.pool.pids, flush=True)
         for handler in (busy, in_c, with_programs):
             members.pool.submit(call_of(handler, timeout=60))
@@ -418,7 +421,9 @@ asyncio.run(main())
 def test_nothing_is_left_when_the_parent_is_killed(method, tmp_path):
     script = tmp_path / "orphans.py"
     script.write_text(ORPHANS.format(root=str(Path(__file__).parents[2]), method=method))
-    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:
         told = [parent.stdout.readline().split(), parent.stdout.readline().split()]
         time.sleep(0.3)  # all three are in their handlers
         family = descendants(parent.pid)
@@ -476,6 +481,6 @@ def test_a_script_without_a_main_guard_does_not_start_itself_again(tmp_path):
 
 
 def test_the_executors_are_cheap_to_import():
-    code = "import sys, pgflow_mp.executors.process; print([m for m in ('dill', 'multiprocess', 'psycopg') if m in sys.modules])"
+    code = "import sys, pgflow_mp.executors.process; print({'dill', 'multiprocess', 'psycopg'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert done.stdout == "[]\n"
+    assert done.stdout == "set()\n"

@@ -29,9 +29,11 @@ import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import UUID
 
 from multiprocess import parent_process
 
+from pgflow_mp.context import Context
 from pgflow_mp.executors.perform import perform, storable
 from pgflow_mp.executors.process import guard, logs, wire
 from pgflow_mp.executors.process.handlers import NotImportableError, Shelf
@@ -56,9 +58,9 @@ def main(pipe: int, output: int, trace: int) -> None:
     _set_signals(trace)
     _end_with_parent()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        settings = json.loads(wire.receive(pipe).payload)
-        _settle_in(settings)
         link = Link(pipe)
+        settings = json.loads(link.receive().payload)
+        _settle_in(settings)
         logs.install(link, settings["log_levels"])
         hello = {"pid": os.getpid(), "preload_failures": guard.preload_failures}
         link.send(Kind.HELLO, 0, wire.pack_json(hello))
@@ -75,6 +77,7 @@ class Link:
     def __init__(self, pipe: int) -> None:
         self.number = 0
         self._pipe = pipe
+        self._inbox = wire.Inbox(pipe)
         self._lock = threading.Lock()
         # Blocked meanwhile: a signal to the new process must not meet the handler it has from us.
         os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=self._let_go)
@@ -86,9 +89,9 @@ class Link:
 
     def receive(self) -> wire.Frame:
         """Wait for the parent's next frame."""
-        return wire.receive(self._pipe)
+        return self._inbox.receive()
 
-    def send(self, kind: Kind, number: int, payload: bytes) -> None:
+    def send(self, kind: int, number: int, payload: bytes) -> None:
         """Write one frame."""
         with self._lock:
             wire.send(self._pipe, kind, number, payload)
@@ -128,16 +131,24 @@ def _serve(link: Link, *, report_memory: bool) -> None:
             return
 
 
-def _run(shelf: Shelf, payload: bytes, *, report_memory: bool) -> tuple[Kind, bytes]:
+def _run(shelf: Shelf, payload: bytes, *, report_memory: bool) -> tuple[int, bytes]:
     run = wire.Run.unpack(payload)
     try:
-        step = shelf.find(run.key, run.names[2])
+        flow_slug, step = shelf.find(run.head)
     except NotImportableError as error:
         return Kind.MISS, storable(str(error)).encode()
     except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
         text = storable(f"the handler cannot be loaded: {type(error).__name__}: {error}")
         return Kind.FAIL, wire.Report(0.0, 0, flag=True).pack(wire.pack_json((text, "raised")))
-    verdict = perform(step, run.context(), run.input, run.flow_input or None)
+    ctx = Context.begin(
+        flow_slug=flow_slug,
+        run_id=UUID(bytes=run.run_id),
+        step_slug=step.slug,
+        task_index=run.task_index,
+        attempt=run.attempt,
+        timeout=run.timeout,
+    )
+    verdict = perform(step, ctx, run.input, run.flow_input or None)
     _flush()
     memory = resident_memory() if report_memory else 0
     if verdict.error is not None:

@@ -22,9 +22,10 @@ import sysconfig
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgflow_mp.errors import PgflowError
+from pgflow_mp.executors.process import wire
 from pgflow_mp.flow import as_definition
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition, StepDefinition
 
 logger = logging.getLogger("pgflow_mp.pool")
+
+_DIGEST = 64  # characters of a sha256 in hexadecimal
 
 LARGE = 256 * 1024
 """Bytes of a pickled handler above which something (a global table, a data frame) came along by mistake."""
@@ -52,12 +55,14 @@ class Parcel:
     """A handler ready to travel.
 
     Attributes:
-        key: What RUN frames call it: "module:qualname" of the flow, or the digest of `blob`.
+        key: "module:qualname" of the flow, or the digest of `blob`.
         blob: The pickled step, to LOAD before the first RUN; None by reference.
+        head: What RUN frames call it.
     """
 
     key: str
     blob: bytes | None
+    head: bytes
 
 
 class Packer:
@@ -77,16 +82,19 @@ class Packer:
         known = self._parcels.get(id(step))
         if known is not None:
             return known[1]
-        parcel = Parcel(flow.source, None) if flow.source and leads_to(flow.source, flow, step) else _by_value(step)
-        return self._keep(step, parcel)
+        if flow.source and leads_to(flow.source, flow, step):
+            return self._keep(step, Parcel(flow.source, None, wire.name_step(flow.source, flow.slug, step.slug)))
+        return self.pack_by_value(flow, step)
 
-    def pack_by_value(self, step: StepDefinition) -> Parcel:
-        """Return the step by value from now on: a child could not import it.
+    def pack_by_value(self, flow: FlowDefinition, step: StepDefinition) -> Parcel:
+        """Have the step travel by value from now on, whatever its source says: a child could not import it.
 
         Raises:
             HandlerError: As for `pack`.
         """
-        return self._keep(step, _by_value(step))
+        blob = _by_value(step)
+        digest = hashlib.sha256(blob).hexdigest()
+        return self._keep(step, Parcel(digest, blob, wire.name_step(digest, flow.slug, step.slug)))
 
     def _keep(self, step: StepDefinition, parcel: Parcel) -> Parcel:
         if len(self._parcels) >= 1024:  # flows made on the fly, one after the other
@@ -99,31 +107,35 @@ class Shelf:
     """The child's side: the steps that it has imported or been sent."""
 
     def __init__(self) -> None:
-        self._steps: dict[tuple[str, str], StepDefinition] = {}
+        self._items: dict[bytes, Item] = {}
         self._blobs: dict[str, bytes] = {}
 
     def load(self, payload: bytes) -> None:
         """Keep a pickled step; it is unpickled by the task that needs it, which then has the error."""
-        digest, blob = payload[:64].decode(), payload[64:]
+        digest, blob = payload[:_DIGEST].decode(), payload[_DIGEST:]
         self._blobs[digest] = blob
 
-    def find(self, key: str, slug: str) -> StepDefinition:
-        """Return the step.
+    def find(self, head: bytes) -> Item:
+        """Return what a RUN frame's head names.
 
         Raises:
             NotImportableError: It came by reference, and this process cannot import it.
             Exception: Unpickling it raised this.
         """
-        step = self._steps.get((key, slug))
-        if step is None:
-            step = self._unpickle(key) if key in self._blobs else _follow(key, slug)
-            self._steps[key, slug] = step
-        return step
+        item = self._items.get(head)
+        if item is None:
+            key, flow_slug, step_slug = head.decode().split("\n")
+            # Unpickled once for each flow and slug that names it; the blob stays, for there may be another.
+            step = pickle.loads(self._blobs[key]) if key in self._blobs else _follow(key, step_slug)  # noqa: S301
+            item = self._items[head] = Item(flow_slug, step)
+        return item
 
-    def _unpickle(self, digest: str) -> StepDefinition:
-        step: StepDefinition = pickle.loads(self._blobs[digest])  # noqa: S301 - our parent sent it
-        del self._blobs[digest]
-        return step
+
+class Item(NamedTuple):
+    """A step ready to run."""
+
+    flow_slug: str
+    step: StepDefinition
 
 
 def load_payload(parcel: Parcel) -> bytes:
@@ -207,7 +219,7 @@ def _same(one: str, other: str) -> bool:
 # By value --------------------------------------------------------------------------------------------------
 
 
-def _by_value(step: StepDefinition) -> Parcel:
+def _by_value(step: StepDefinition) -> bytes:
     if step.handler is None:
         raise HandlerError(f"step `{step.slug}` has no handler in this worker")
     try:
@@ -225,7 +237,7 @@ def _by_value(step: StepDefinition) -> Parcel:
             step.slug,
             len(blob) // 1024,
         )
-    return Parcel(hashlib.sha256(blob).hexdigest(), blob)
+    return blob
 
 
 def _pickle(step: StepDefinition) -> bytes:

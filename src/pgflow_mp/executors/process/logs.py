@@ -61,7 +61,7 @@ class Sender(Protocol):
 
     number: int
 
-    def send(self, kind: Kind, number: int, payload: bytes) -> None:
+    def send(self, kind: int, number: int, payload: bytes) -> None:
         """Write one frame."""
 
 

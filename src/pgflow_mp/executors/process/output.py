@@ -22,8 +22,8 @@ LIMIT = 64 * 1024
 """Bytes of one task that are handed on."""
 _LONG_LINE = 8 * 1024
 _TAIL = 4 * 1024
-_READ_AT_ONCE = 64 * 1024
-_READS_AT_ONCE = 8
+_READ_AT_ONCE = 16 * 1024
+_READS_AT_ONCE = 8  # a pipe holds 64 KiB: all that was printed before a task's answer is read with it
 
 
 class Output:

@@ -43,8 +43,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgflow_mp.pool")
 
+IDLE, BUSY = State.IDLE, State.BUSY  # an enum's members are slow to look up in Python 3.11
 _MEGABYTE = 1024 * 1024
-_DUMP_TIME = 0.05  # seconds that an expired step has to say where it is
+_DUMP_TIME = 0.5  # seconds that an expired step has at most to say where it is; it takes some milliseconds
+_DUMP_POLL = 0.01
 _RETIRE_TIME = 5.0  # seconds that a retired child has to end (its exit handlers run)
 _MAX_FAILED_STARTS = 3
 _RESPAWN_PAUSE = 0.5  # seconds before a child is replaced that died young, without a call
@@ -219,22 +221,24 @@ class ProcessPool:
             self._give(self._idle.pop(), call, parcel)
 
     def _give(self, child: Port, call: TaskCall, parcel: Parcel) -> None:
-        child.state, child.call, child.number = State.BUSY, call, next(self._numbers)
+        child.state, child.call, child.number = BUSY, call, next(self._numbers)
         child.began = self._loop.time()
         child.output.begin()
-        child.set_timer(call.timeout, self._expire)
+        self._watch(child, child.began + call.timeout)
         self._send(child, parcel)
 
     def _send(self, child: Port, parcel: Parcel) -> None:
         call = child.call
         assert call is not None
-        names = (call.flow.slug, str(call.run_id), call.step.slug, call.task_index, call.attempt, call.timeout)
-        run = wire.Run(parcel.key, names, call.input, call.flow_input or b"")
-        frames = [wire.pack(Kind.RUN, child.number, run.pack())]
+        flow_input = call.flow_input or b""
+        run = wire.Run(
+            parcel.head, call.run_id.bytes, call.task_index, call.attempt, call.timeout, call.input, flow_input
+        )
+        frames = wire.pack(Kind.RUN, child.number, run.pack())
         if parcel.blob is not None and parcel.key not in child.loaded:
             child.loaded.add(parcel.key)
-            frames.insert(0, wire.pack(Kind.LOAD, 0, load_payload(parcel)))
-        child.send(*frames)
+            frames = wire.pack(Kind.LOAD, 0, load_payload(parcel)) + frames
+        child.send(frames)
 
     def _tell(self, outcome: Outcome) -> None:
         try:
@@ -246,16 +250,16 @@ class ProcessPool:
 
     def heard(self, child: Port, frame: Frame) -> None:
         """A frame arrived (called by the port)."""
-        if frame.kind == Kind.LOG:
-            logs.handle(frame.payload, child.call if frame.number == child.number else None)
-        elif frame.kind == Kind.HELLO:
-            self._greet(child, json.loads(frame.payload))
-        elif child.state is not State.BUSY or frame.number != child.number:
-            return  # too late: the call has been failed already
-        elif frame.kind == Kind.MISS:
-            self._send_by_value(child, frame.payload.decode())
-        else:
-            self._finish(child, frame)
+        kind, number, payload = frame
+        if kind in (Kind.DONE, Kind.FAIL):
+            if child.state is BUSY and number == child.number:  # else the call has been failed already
+                self._finish(child, kind, payload)
+        elif kind == Kind.LOG:
+            logs.handle(payload, child.call if number == child.number else None)
+        elif kind == Kind.HELLO:
+            self._greet(child, json.loads(payload))
+        elif kind == Kind.MISS and child.state is BUSY:
+            self._send_by_value(child, payload.decode())
 
     def _greet(self, child: Port, hello: dict[str, Any]) -> None:
         child.pid = hello["pid"]
@@ -269,18 +273,18 @@ class ProcessPool:
         if self.on_room is not None and not self._closing:
             self.on_room()
 
-    def _finish(self, child: Port, frame: Frame) -> None:
+    def _finish(self, child: Port, kind: int, payload: bytes) -> None:
         call = child.call
         assert call is not None
-        report, body = wire.Report.unpack(frame.payload)
+        (seconds, memory, flag), body = wire.Report.unpack(payload)
         outcome: Outcome
-        if frame.kind == Kind.DONE:
-            outcome = Completed(call, None if report.flag else body.decode(), report.seconds)
+        if kind == Kind.DONE:
+            outcome = Completed(call, None if flag else body.decode(), seconds)
         else:
             error, reason = json.loads(body)
-            outcome = Failed(call, error, reason, report.flag, report.seconds)
+            outcome = Failed(call, error, reason, flag, seconds)
         child.tasks += 1
-        child.stale = child.stale or self._is_spent(child, report.memory)
+        child.stale = child.stale or self._is_spent(child, memory)
         self._release(child)
         self._tell(outcome)
 
@@ -288,7 +292,7 @@ class ProcessPool:
         call = child.call
         assert call is not None
         try:
-            self._send(child, self._packer.pack_by_value(call.step))
+            self._send(child, self._packer.pack_by_value(call.flow, call.step))
         except HandlerError as error:
             self._release(child)
             self._tell(Failed(call, f"{error} ({why})", "raised", retryable=False))
@@ -300,7 +304,6 @@ class ProcessPool:
 
     def _release(self, child: Port) -> None:
         """The child's call has ended: it gets the next one, or a rest, or retires."""
-        child.stop_timer()
         child.output.end(child.call)
         child.call = None
         self._rest(child)
@@ -309,21 +312,42 @@ class ProcessPool:
         if child.stale or self._closing:
             self._retire(child)
         else:
-            child.state = State.IDLE
+            child.state = IDLE
             self._idle.append(child)
             self._feed()
         self._changed.set()
 
     # Deadlines -------------------------------------------------------------------------------------------
 
-    def _expire(self, child: Port) -> None:
-        child.state = State.EXPIRED
-        child.ask_where()
-        child.set_timer(_DUMP_TIME, self._kill_expired)
+    def _watch(self, child: Port, deadline: float) -> None:
+        """Have the deadline kept.
 
-    def _kill_expired(self, child: Port) -> None:
-        child.kill()
-        self._fail_expired(child)
+        The timer of an earlier call will do, if it fires before: most calls end in time, and a timer made and
+        cancelled for each of them would be a good part of what a call costs here.
+        """
+        child.deadline = deadline
+        if child.timer is None or child.timer.when() > deadline:
+            child.set_timer(deadline - self._loop.time(), self._check_deadline)
+
+    def _check_deadline(self, child: Port) -> None:
+        child.timer = None
+        if child.state is not BUSY:
+            return
+        if self._loop.time() < child.deadline:
+            self._watch(child, child.deadline)
+        else:
+            child.state = State.EXPIRED
+            child.ask_where()
+            self._await_dump(child, self._loop.time() + _DUMP_TIME, child.trace())
+
+    def _await_dump(self, child: Port, until: float, seen: str) -> None:
+        """Kill it as soon as it has said where it is: when its trace has not grown since the last look."""
+        trace = child.trace()
+        if (trace and trace == seen) or self._loop.time() > until:
+            child.kill()
+            self._fail_expired(child)
+        else:
+            child.set_timer(_DUMP_POLL, lambda child: self._await_dump(child, until, trace))
 
     def _fail_expired(self, child: Port) -> None:
         call = child.call
@@ -372,11 +396,11 @@ class ProcessPool:
         child.close()
         if state is State.STARTING:
             self._note_failed_start(error)
-        elif state is State.IDLE:
+        elif state is IDLE:
             self._idle.remove(child)
             logger.warning("an idle child ended: %s", error)
             self._replace(_RESPAWN_PAUSE if not child.tasks else 0.0)
-        elif state is State.BUSY:
+        elif state is BUSY:
             child.call = None
             self._replace()
             if call is not None:

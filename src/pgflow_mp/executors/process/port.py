@@ -61,6 +61,7 @@ class Port:
         call: The call that it runs.
         number: The task number of that call.
         began: Loop time at which it got that call; before the first, at which it was started.
+        deadline: Loop time at which the time of its call is up.
         timer: What ends the patience with its present state.
         tasks: How many calls it has finished.
         loaded: Digests of the handlers that it has.
@@ -72,6 +73,7 @@ class Port:
         self.call: TaskCall | None = None
         self.number = 0
         self.began = loop.time()
+        self.deadline = 0.0
         self.timer: asyncio.TimerHandle | None = None
         self.tasks = 0
         self.stale = False
@@ -79,6 +81,7 @@ class Port:
         self._loop = loop
         self._watcher = watcher
         self._sink = sink
+        self._is_writing = False
 
     def start(self, method: str, preload: tuple[str, ...]) -> None:
         """Start the process and listen to it.
@@ -110,11 +113,15 @@ class Port:
 
     # What the pool does with a child ---------------------------------------------------------------------
 
-    def send(self, *frames: bytes) -> None:
-        """Send frames, as far as the pipe takes them now; the rest follows when it can."""
-        for frame in frames:
-            self._outbox.put(frame)
-        self._write()
+    def send(self, frames: bytes) -> None:
+        """Send one or more frames, as far as the pipe takes them now; the rest follows when it can."""
+        try:
+            done = self._outbox.write(frames)
+        except OSError:  # it has died; the end of the pipe will say so
+            return
+        if not done and not self._is_writing:
+            self._is_writing = True
+            self._loop.add_writer(self._pipe, self._write)
 
     def retire(self) -> None:
         """Tell it to end."""
@@ -175,12 +182,11 @@ class Port:
     def _write(self) -> None:
         try:
             done = self._outbox.flush()
-        except OSError:  # it has died; the end of the pipe will say so
+        except OSError:
             done = True
         if done:
+            self._is_writing = False
             self._loop.remove_writer(self._pipe)
-        else:
-            self._loop.add_writer(self._pipe, self._write)
 
     def _look(self) -> None:
         """The sentinel has something to say: pid, status, or nothing any more."""

@@ -17,38 +17,37 @@ import json
 import os
 import struct
 from collections import deque
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
-
-from pgflow_mp.context import Context
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEADER = struct.Struct("!IBQ")
+_HEADER_SIZE = _HEADER.size
 _REPORT = struct.Struct("!dQ?")
-_LENGTHS = struct.Struct("!III")
+_RUN = struct.Struct("!16sIIdII")
 
-_READ_AT_ONCE = 256 * 1024  # about what a socket buffer holds
+# Most frames are small. Asking for much would have malloc map and unmap memory for each of them (mallopt(3),
+# M_MMAP_THRESHOLD), so only a reader in the middle of a large frame asks for what a socket buffer may hold.
+_SMALL_READ = 16 * 1024
+_LARGE_READ = 256 * 1024
 _READS_AT_ONCE = 16  # then the loop gets its turn: 4 MiB
 
 
-class Kind(IntEnum):
-    """What a frame is."""
+class Kind:
+    """What a frame is: plain integers, for one is looked up several times for each task."""
 
     # parent -> child
-    SETUP = 0  # environment and settings; the first frame
-    LOAD = 1  # digest + pickled step; precedes the first RUN that names the digest
-    RUN = 2
-    RETIRE = 3  # end when this is read
+    SETUP: Final = 0  # environment and settings; the first frame
+    LOAD: Final = 1  # digest + pickled step; precedes the first RUN that names the digest
+    RUN: Final = 2
+    RETIRE: Final = 3  # end when this is read
     # child -> parent
-    HELLO = 16  # the child is ready
-    DONE = 17
-    FAIL = 18
-    MISS = 19  # the step cannot be imported in the child: send it by value
-    LOG = 20  # a log record
+    HELLO: Final = 16  # the child is ready
+    DONE: Final = 17
+    FAIL: Final = 18
+    MISS: Final = 19  # the step cannot be imported in the child: send it by value
+    LOG: Final = 20  # a log record
 
 
 class Frame(NamedTuple):
@@ -59,7 +58,7 @@ class Frame(NamedTuple):
     payload: bytes
 
 
-def pack(kind: Kind, number: int = 0, payload: bytes = b"") -> bytes:
+def pack(kind: int, number: int = 0, payload: bytes = b"") -> bytes:
     """Return the frame's bytes.
 
     Raises:
@@ -71,7 +70,7 @@ def pack(kind: Kind, number: int = 0, payload: bytes = b"") -> bytes:
 
 
 class Inbox:
-    """The parent's reading end: takes what is there, yields frames that are whole."""
+    """A reading end: keeps what is half read, gives frames that are whole."""
 
     __slots__ = ("_buffer", "_fd")
 
@@ -79,11 +78,25 @@ class Inbox:
         self._fd = fd
         self._buffer = bytearray()
 
+    def receive(self) -> Frame:
+        """Block until a frame is whole (the child's way).
+
+        Raises:
+            EOFError: The parent closed the pipe.
+        """
+        while (frame := self._take()) is None:
+            data = os.read(self._fd, self._want())
+            if not data:
+                raise EOFError
+            self._buffer += data
+        return frame
+
     def fill(self) -> bool:
-        """Read what is there without blocking, up to 4 MiB; False at the end of the stream."""
+        """Read what is there without blocking, up to 4 MiB; False at the end of the stream (the parent's way)."""
         for _ in range(_READS_AT_ONCE):
+            want = self._want()
             try:
-                data = os.read(self._fd, _READ_AT_ONCE)
+                data = os.read(self._fd, want)
             except (BlockingIOError, InterruptedError):
                 return True
             except ConnectionError:
@@ -91,21 +104,30 @@ class Inbox:
             if not data:
                 return False
             self._buffer += data
-            if len(data) < _READ_AT_ONCE // 8:  # most likely that was all: spare the call that says so
+            if len(data) < want:  # most likely that was all: spare the call that says so
                 return True
         return True
 
     def frames(self) -> Iterator[Frame]:
         """Yield the whole frames read so far."""
-        buffer, size = self._buffer, _HEADER.size
-        while len(buffer) >= size:
-            length, kind, number = _HEADER.unpack_from(buffer)
-            end = size + length
-            if len(buffer) < end:
-                return
-            payload = bytes(memoryview(buffer)[size:end])
-            del buffer[:end]
-            yield Frame(kind, number, payload)
+        while self._buffer and (frame := self._take()) is not None:
+            yield frame
+
+    def _want(self) -> int:
+        return _SMALL_READ if len(self._buffer) < _SMALL_READ else _LARGE_READ
+
+    def _take(self) -> Frame | None:
+        buffer = self._buffer
+        if len(buffer) < _HEADER_SIZE:
+            return None
+        length, kind, number = _HEADER.unpack_from(buffer)
+        end = _HEADER_SIZE + length
+        if len(buffer) < end:
+            return None
+        with memoryview(buffer) as view:
+            payload = bytes(view[_HEADER_SIZE:end])
+        del buffer[:end]
+        return Frame(kind, number, payload)
 
 
 class Outbox:
@@ -117,40 +139,41 @@ class Outbox:
         self._fd = fd
         self._waiting: deque[memoryview] = deque()
 
-    def put(self, data: bytes) -> None:
-        """Add bytes behind those that still wait; call `flush` next."""
-        self._waiting.append(memoryview(data))
-
-    def flush(self) -> bool:
-        """Write until all is gone (True) or the pipe is full (False: call again when it is writable).
+    def write(self, data: bytes) -> bool:
+        """Write the data behind what still waits; True if all is gone, else call `flush` when there is room.
 
         Raises:
             OSError: The child is gone (EPIPE, ECONNRESET).
         """
+        if not self._waiting:
+            data = data[self._write(data) :]
+        if data:
+            self._waiting.append(memoryview(data))
+        return not self._waiting
+
+    def flush(self) -> bool:
+        """Write what waits, until all is gone (True) or the pipe is full (False).
+
+        Raises:
+            OSError: As for `write`.
+        """
         while self._waiting:
             data = self._waiting[0]
-            try:
-                written = os.write(self._fd, data)
-            except (BlockingIOError, InterruptedError):
-                return False
-            if written == len(data):
-                self._waiting.popleft()
-            else:
+            written = self._write(data)
+            if written < len(data):
                 self._waiting[0] = data[written:]
+                return False
+            self._waiting.popleft()
         return True
 
-
-def receive(fd: int) -> Frame:
-    """Block until one frame is whole (the child's end).
-
-    Raises:
-        EOFError: The parent closed the pipe.
-    """
-    length, kind, number = _HEADER.unpack(_read(fd, _HEADER.size))
-    return Frame(kind, number, _read(fd, length))
+    def _write(self, data: bytes | memoryview) -> int:
+        try:
+            return os.write(self._fd, data)
+        except (BlockingIOError, InterruptedError):
+            return 0
 
 
-def send(fd: int, kind: Kind, number: int = 0, payload: bytes = b"") -> None:
+def send(fd: int, kind: int, number: int = 0, payload: bytes = b"") -> None:
     """Write one frame, blocking (the child's end).
 
     Raises:
@@ -161,61 +184,45 @@ def send(fd: int, kind: Kind, number: int = 0, payload: bytes = b"") -> None:
         view = view[os.write(fd, view) :]
 
 
-def _read(fd: int, size: int) -> bytes:
-    data = os.read(fd, min(size, _READ_AT_ONCE)) if size else b""
-    if len(data) == size:
-        return data
-    buffer = bytearray(data)
-    while len(buffer) < size:
-        if not data:
-            raise EOFError
-        data = os.read(fd, min(size - len(buffer), _READ_AT_ONCE))
-        buffer += data
-    return bytes(buffer)
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """The payload of a RUN frame: which step, for which task, with which input.
 
     Attributes:
-        key: Names the handler in the child: a reference or a digest (`handlers`).
-        names: Flow slug, run id, step slug, task index, attempt, timeout in seconds.
+        head: Names the handler, the same bytes for each task of a step: see `name_step`.
+        run_id: The run, 16 bytes.
+        task_index: The element's place in a map step.
+        attempt: 1 for the first.
+        timeout: Seconds.
         input: JSON text.
         flow_input: JSON text, empty where there is none (JSON text never is).
     """
 
-    key: str
-    names: tuple[str, str, str, int, int, float]
+    head: bytes
+    run_id: bytes
+    task_index: int
+    attempt: int
+    timeout: float
     input: bytes
     flow_input: bytes
 
     def pack(self) -> bytes:
         """Return the payload's bytes."""
-        head = json.dumps((self.key, *self.names)).encode()
-        lengths = _LENGTHS.pack(len(head), len(self.input), len(self.flow_input))
-        return b"".join((lengths, head, self.input, self.flow_input))
-
-    def context(self) -> Context:
-        """Return what the handler may ask for; its time starts now."""
-        flow_slug, run_id, step_slug, task_index, attempt, timeout = self.names
-        return Context.begin(
-            flow_slug=flow_slug,
-            run_id=UUID(run_id),
-            step_slug=step_slug,
-            task_index=task_index,
-            attempt=attempt,
-            timeout=timeout,
-        )
+        head, run_id, task_index, attempt, timeout, data, flow = self
+        start = _RUN.pack(run_id, task_index, attempt, timeout, len(head), len(data))
+        return b"".join((start, head, data, flow))
 
     @classmethod
     def unpack(cls, payload: bytes) -> Run:
         """Read what `pack` made."""
-        head, data, flow = _LENGTHS.unpack_from(payload)
-        at = _LENGTHS.size
-        key, *names = json.loads(payload[at : at + head])
-        at += head
-        return cls(key, tuple(names), payload[at : at + data], payload[at + data : at + data + flow])
+        run_id, task_index, attempt, timeout, head, data = _RUN.unpack_from(payload)
+        head += _RUN.size
+        data += head
+        return cls(payload[_RUN.size : head], run_id, task_index, attempt, timeout, payload[head:data], payload[data:])
+
+
+def name_step(key: str, flow_slug: str, step_slug: str) -> bytes:
+    """Return the head of RUN frames for a step: its parcel's key and what it is called."""
+    return f"{key}\n{flow_slug}\n{step_slug}".encode()
 
 
 class Report(NamedTuple):

@@ -1,57 +1,22 @@
-"""Fixtures of the project's own suite; a database comes from the bundled plugin."""
+"""Fixtures of the project's own suite: the databases come from the plugin that it tests and ships.
 
-import os
-import uuid
+`pytest --pgflow-dsn DSN`, or PGFLOW_TEST_DSN, runs the suite on another server than the embedded one.
+"""
 
-import psycopg
 import pytest
 
 pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="session")
-def server_dsn():
-    """A server that tests may create databases on (development stand-in for pgflow_server)."""
-    return os.environ.get("PGFLOW_TEST_DSN", "host=/tmp/dev/s user=postgres dbname=postgres")
-
-
-@pytest.fixture(scope="session")
-def _template(server_dsn):
-    from pgflow_mp.core.install import install
-
-    name = f"pgflow_tpl_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"create database {name}")
-    dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
-    install(dsn)
-    yield name
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)")
+def server_dsn(pgflow_server):
+    """A server that tests may create databases on."""
+    return pgflow_server.dsn
 
 
 @pytest.fixture
-def empty_dsn(server_dsn):
+def empty_dsn(_pgflow_databases):
     """A fresh database without anything installed."""
-    name = f"pgflow_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"create database {name}")
-    yield psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)")
-
-
-@pytest.fixture
-def pgflow_dsn(server_dsn, _template):
-    """A fresh database with everything installed."""
-    name = f"pgflow_{uuid.uuid4().hex[:8]}"
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"create database {name} template {_template}")
-    yield psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
-    with psycopg.connect(server_dsn, autocommit=True) as admin:
-        admin.execute(f"drop database {name} with (force)")
-
-
-@pytest.fixture
-def pgflow_conn(pgflow_dsn):
-    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
-        yield conn
+    dsn = _pgflow_databases.create(empty=True)
+    yield dsn
+    _pgflow_databases.drop(dsn)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import UUID
 
@@ -33,7 +34,7 @@ from pgflow_mp.flow import Flow, as_definition
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     import psycopg
@@ -72,6 +73,7 @@ class PgFlow:
         self._dsn = found
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
         self._pool: ConnectionPool[psycopg.Connection[Any]] | None = None
+        self._watches: list[RunWatch] = []
         self._opening = threading.Lock()
 
     # Runs
@@ -144,10 +146,9 @@ class PgFlow:
                 "start_flow_sync cannot join a transaction: no worker sees the run before you commit; "
                 "call start_flow(..., conn=conn), commit, then wait"
             )
-        with RunWatch(self._dsn) as watch:
-            run_id = self.start_flow(flow, input)
-            watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
-        run = self.get_run_with_states(run_id)
+        with self._watching() as watch, watch.listening() as listener:
+            run_id = self.start_flow(flow, input, conn=listener)
+            run = watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
         if run.failed:
             raise RunFailed(run)
         return run
@@ -243,6 +244,9 @@ class PgFlow:
         """End the connections; the next call opens new ones."""
         with self._opening:
             pool, self._pool = self._pool, None
+            watches, self._watches = self._watches, []
+        for watch in watches:
+            watch.close()
         if pool is not None:
             pool.close()
 
@@ -264,6 +268,26 @@ class PgFlow:
                 return execute(conn, statement)
             with self._opened().connection() as own:
                 return execute(own, statement)
+
+    @contextmanager
+    def _watching(self) -> Iterator[RunWatch]:
+        """Lend a watch: one that nobody uses, else a new one. As many calls may wait as there are threads."""
+        with self._opening:
+            watch = self._watches.pop() if self._watches else None
+        if watch is None or not watch.answers():
+            watch = RunWatch(self._dsn)
+        try:
+            yield watch
+        finally:
+            self._keep(watch)
+
+    def _keep(self, watch: RunWatch) -> None:
+        with self._opening:
+            kept = watch.usable and len(self._watches) < MOST_CONNECTIONS
+            if kept:
+                self._watches.append(watch)
+        if not kept:
+            watch.close()
 
     def _opened(self) -> ConnectionPool[psycopg.Connection[Any]]:
         with self._opening:

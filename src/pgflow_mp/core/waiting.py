@@ -9,18 +9,19 @@ not announce.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from pgflow_mp.core.connecting import connect
-from pgflow_mp.core.queries.runs import get_run
+from pgflow_mp.core.queries.runs import get_run, get_run_with_states
 from pgflow_mp.core.statement import execute
-from pgflow_mp.errors import RunTimeout
+from pgflow_mp.errors import RunNotFound, RunTimeout
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
     from uuid import UUID
-
-    import psycopg
 
     from pgflow_mp.results import Run
 
@@ -28,20 +29,45 @@ RUNS_CHANNEL = "pgflow_mp_runs"
 
 
 class RunWatch:
-    """A connection that hears when runs end; listen before the run starts, then wait for it."""
+    """A connection that hears when runs end: start the run while it listens, then wait.
+
+    It can be used again; between two uses it does not listen, for a listener that reads nothing holds up the
+    notification queue of the whole server (PostgreSQL manual, NOTIFY).
+    """
 
     def __init__(self, dsn: str) -> None:
         self._connection: psycopg.Connection[Any] = connect(dsn, purpose="wait")
+
+    @property
+    def usable(self) -> bool:
+        """Whether the connection still lives, as far as it is known."""
+        return not (self._connection.closed or self._connection.broken)
+
+    def answers(self) -> bool:
+        """Ask whether the server is still there."""
+        try:
+            self._connection.execute("")
+        except psycopg.Error:
+            self.close()
+            return False
+        return True
+
+    @contextmanager
+    def listening(self) -> Iterator[psycopg.Connection[Any]]:
+        """Listen while the block lasts; yield the connection for the statement that starts the run."""
         self._connection.execute(f"LISTEN {RUNS_CHANNEL}")
+        try:
+            yield self._connection
+        finally:
+            if self.usable:
+                self._connection.execute(f"UNLISTEN {RUNS_CHANNEL}")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+    def close(self) -> None:
+        """End the connection."""
         self._connection.close()
 
     def wait(self, run_id: UUID, *, timeout: float, poll_interval: float) -> Run:
-        """Return the run once it is completed or failed.
+        """Return the run with its steps once it is completed or failed.
 
         Args:
             run_id: The run.
@@ -50,12 +76,15 @@ class RunWatch:
 
         Raises:
             RunTimeout: The run goes on.
+            RunNotFound: The run is gone: somebody deleted its flow.
         """
         deadline = time.monotonic() + timeout
         while True:
             run = execute(self._connection, get_run(run_id))
-            if run is not None and run.status != "started":
-                return run
+            if run is None:
+                raise RunNotFound(f"run {run_id} is no longer in the database: its flow was deleted or compiled anew")
+            if run.ended:
+                return execute(self._connection, get_run_with_states(run_id)) or run
             left = deadline - time.monotonic()
             if left <= 0:
                 raise RunTimeout(run_id)

@@ -2,6 +2,8 @@
 
 import threading
 import uuid
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -140,6 +142,48 @@ def test_a_pgmq_before_1_5_is_refused(empty_dsn):
         conn.execute("create type pgmq.message_record as (msg_id bigint, message jsonb)")
         with pytest.raises(InstallError, match=r"older than 1\.5\.0"):
             install(conn)
+
+
+@pytest.fixture
+def extension_folder():
+    """A folder with pgmq as an extension, made of the SQL that the package ships; the server's user can read it."""
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "extension"
+        folder.mkdir()
+        folder.parent.chmod(0o755)
+        (folder / "pgmq.control").write_text(
+            "default_version = '1.13.0'\nschema = 'pgmq'\nrelocatable = false\nsuperuser = true\n"
+        )
+        (folder / "pgmq--1.13.0.sql").write_bytes((pgmq._shipped_folder() / "pgmq.sql").read_bytes())
+        for file in folder.iterdir():
+            file.chmod(0o644)
+        yield folder.parent
+
+
+def offer_extension(dsn, folder):
+    """Make the server offer the extension in the database of `dsn`; skip where it cannot (before 18)."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        if conn.info.server_version < 180000:
+            pytest.skip("extension_control_path came with PostgreSQL 18")
+        conn.execute(f"alter database {conn.info.dbname} set extension_control_path = '{folder}:$system'")
+
+
+def test_pgmq_comes_as_extension_where_the_server_offers_it(empty_dsn, extension_folder):
+    """core 1.2, E-2."""
+    offer_extension(empty_dsn, extension_folder)
+    assert install(empty_dsn)[0] == "pgmq: created extension, version 1.13.0"
+    assert install(empty_dsn)[0] == "pgmq: already here (extension 1.13.0), nothing to do"
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        assert value(conn, "select pgmq from pgflow_mp.installed") == "extension 1.13.0"
+        conn.execute("select pgflow.create_flow('f')")
+        conn.execute("select pgflow.delete_flow_and_data('f')")
+
+
+def test_an_extension_that_only_a_superuser_may_create_comes_as_sql(server_dsn, owned_dsn, extension_folder):
+    offer_extension(
+        conninfo.make_conninfo(server_dsn, dbname=conninfo.conninfo_to_dict(owned_dsn)["dbname"]), extension_folder
+    )
+    assert install(owned_dsn)[0].startswith("pgmq: installed from SQL, version ")
 
 
 def test_without_extension_and_without_the_package_the_error_says_what_to_install(empty_dsn, monkeypatch):

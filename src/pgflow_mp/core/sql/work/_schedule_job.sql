@@ -14,6 +14,8 @@ begin
     when others then
       null;  -- there was none
   end;
-  return cron.schedule(job_name => _schedule_job.name, schedule => _schedule_job.schedule, command => _schedule_job.command);
+  return cron.schedule(
+    job_name => _schedule_job.name, schedule => _schedule_job.schedule, command => _schedule_job.command
+  );
 end;
 $$;

@@ -1,4 +1,5 @@
--- Deprecated and without effect since the claim is of two steps; kept so that old callers get an answer. Rule: core 3.18.
+-- Deprecated and without effect since a claim has two steps; kept so that old callers get an answer.
+-- Rule: core 3.18.
 create or replace function pgflow.poll_for_tasks(
   queue_name text,
   vt int,
@@ -11,6 +12,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-  raise notice 'pgflow.poll_for_tasks is deprecated and returns no tasks: use pgmq.read_with_poll and pgflow.start_tasks';
+  raise notice 'pgflow.poll_for_tasks is deprecated and returns no tasks'
+    using hint = 'Use pgmq.read_with_poll and pgflow.start_tasks.';
 end;
 $$;

@@ -65,6 +65,13 @@ def test_the_end_of_a_step_says_why():
 def test_the_summary_counts_tasks_not_steps():
     steps = (a_step(done=3), a_step("report", is_map=False, done=1, tasks=1))
     assert summary(RunProgress(status="completed", seconds=4.2, steps=steps)) == "completed in 4.2 s, 4 tasks done"
+    assert summary(RunProgress(status="started", seconds=4.2, steps=steps)) == "running for 4.2 s, 4 tasks done"
+
+
+def test_the_summary_ends_the_lines_once():
+    reporter, done = Reporter(), a_step(status="completed", done=3)
+    assert told(reporter, done, status="completed")[-1] == "completed in 0.00 s, 3 tasks done"
+    assert told(reporter, done, status="completed") == []
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def sentence_of(error: BaseException) -> str:
     if isinstance(error, errors.PgflowError):
         return str(error)
     if isinstance(error, psycopg.Error):
-        return f"the database answered: {_database_words(error)}"
+        return _database_words(error)
     return (
         f"{type(error).__name__}: {error}\n"
         "This is a defect of pgflow-mp; the same command with --traceback shows where it happened."
@@ -88,10 +88,12 @@ def sentence_of(error: BaseException) -> str:
 
 
 def _database_words(error: psycopg.Error) -> str:
-    """The server's own message and hint; the connection's text where no server spoke."""
-    message = error.diag.message_primary or str(error).strip() or type(error).__name__
+    """The server's own message and hint; the last line of the connection's text where no server spoke."""
+    if error.diag.message_primary is None:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return f"the database cannot be used: {lines[-1].strip()}"
     hint = f"\nHint: {error.diag.message_hint}" if error.diag.message_hint else ""
-    return message + hint
+    return f"the database answered: {error.diag.message_primary}{hint}"
 
 
 def report(error: BaseException) -> int:

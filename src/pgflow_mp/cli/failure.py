@@ -24,7 +24,7 @@ def explain(run: Run) -> str:
 
 def _explain_step(run: Run, state: StepState) -> str:
     task = next((task for task in state.tasks if task.status == "failed"), None)
-    error = (task.error if task is not None else None) or state.error or ""
+    error = state.error or (task.error if task is not None else None) or ""
     place = f"{state.slug}[{task.task_index}]" if task is not None and len(state.tasks) > 1 else state.slug
     attempts = f" after {task.attempts} attempts" if task is not None and task.attempts > 1 else ""
     stack = "".join(f"\n  {line}" for line in error.strip().split("\n")[1:])

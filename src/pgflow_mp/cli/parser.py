@@ -82,6 +82,7 @@ def _add_run(commands: _SubParsersAction[ArgumentParser]) -> None:
     run.add_argument("input", nargs="?", default="{}", help="JSON, @file, or - for stdin; default: {}")
     _add_dsn(run, "default: PGFLOW_DSN, else the embedded development database")
     _add_processes(run)
+    run.add_argument("-v", "--verbose", action="store_true", help="show log records from INFO up, not only warnings")
     run.add_argument(
         "--timeout", type=_seconds, metavar="S", help="stop working after this many seconds (exit code 124)"
     )
@@ -106,6 +107,15 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "--poll-interval", type=_positive_seconds, default=1.0, metavar="S",
         help="seconds between looks for work that no notification announced; default: 1",
     )  # fmt: skip
+    serve.add_argument(
+        "--max-tasks-per-child", type=_count, metavar="N", help="replace a child process after so many tasks"
+    )
+    serve.add_argument(
+        "--max-memory-per-child",
+        type=_count,
+        metavar="MB",
+        help="replace a child process that holds more than so many MB",
+    )
 
 
 def _add_install(commands: _SubParsersAction[ArgumentParser]) -> None:

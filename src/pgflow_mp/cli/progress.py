@@ -30,10 +30,15 @@ class Reporter:
     def __init__(self) -> None:
         self._seen: dict[str, StepProgress] = {}
         self._spoke_at = 0.0
+        self._summed_up = False
 
     def lines(self, progress: RunProgress) -> list[str]:
-        """What is new since the last call, in definition order of the steps."""
-        return [line for step in progress.steps for line in self._news_of(step, progress.seconds)]
+        """What is new since the last call, in definition order of the steps; at the end, the summary."""
+        news = [line for step in progress.steps for line in self._news_of(step, progress.seconds)]
+        if progress.ended and not self._summed_up:
+            self._summed_up = True
+            news.append(summary(progress))
+        return news
 
     def _news_of(self, step: StepProgress, now: float) -> Iterator[str]:
         before = self._seen.get(step.slug)
@@ -60,7 +65,8 @@ class Reporter:
 def outcome(step: StepProgress) -> str:
     """How a step ended, in a few words."""
     if step.status == "completed":
-        return f"completed{f' {_tasks_of(step)}' if _is_counted(step) else ''} in {duration(step.seconds or 0.0)}{_tries_of(step)}"
+        what = f"completed {_tasks_of(step)}" if _is_counted(step) else "completed"
+        return f"{what} in {duration(step.seconds or 0.0)}{_tries_of(step)}"
     if step.status == "skipped":
         return f"skipped: {skip_words(step.skip_reason)}"
     return f"failed{_tries_of(step)}: {first_line(step.error)}"
@@ -78,10 +84,10 @@ def skip_words(reason: str | None) -> str:
 
 
 def summary(progress: RunProgress) -> str:
-    """The last line of a run."""
+    """The run in one line: how long, and how many tasks are done."""
     tasks = sum(step.done for step in progress.steps)
-    plural = "" if tasks == 1 else "s"
-    return f"{progress.status} in {duration(progress.seconds)}, {tasks:,} task{plural} done"
+    status = f"{progress.status} in" if progress.ended else "running for"
+    return f"{status} {duration(progress.seconds)}, {tasks:,} task{'' if tasks == 1 else 's'} done"
 
 
 def duration(seconds: float) -> str:

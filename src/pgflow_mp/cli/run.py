@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.cli import database
+from pgflow_mp.cli import database, logs
 from pgflow_mp.cli.exits import FAILED, OK
 from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the flow once; the exit code tells how it ended."""
+    logs.to_stderr(logging.INFO if arguments.verbose else logging.WARNING, "%(levelname)s %(message)s")
     value = read_input(arguments.input)
     with _stdout_is_stderr() as stdout:
         flow = load_one(arguments.target).definition

@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -56,10 +56,10 @@ class Display(Protocol):
 
 
 def display(stream: TextIO | None = None) -> Display:
-    """The display that fits the stream (stderr): live on a terminal that can move its cursor, else lines."""
+    """The display that fits the stream (stderr): live on a terminal that can draw it, else lines."""
     stream = stream if stream is not None else sys.stderr
     console = Console(file=stream)
-    if console.is_terminal and not console.is_dumb_terminal:
+    if console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf"):
         return LiveDisplay(console)
     return LineDisplay(stream)
 
@@ -109,7 +109,8 @@ class LiveDisplay:
         """Redraw the table."""
         if not self._live.is_started:
             self._live.start()
-        self._live.update(self._table(progress), refresh=True)
+        # The line below the table is short: the ^C that a terminal echoes at its end must not wrap.
+        self._live.update(Group(self._table(progress), Text(words.summary(progress), "dim")), refresh=True)
 
     def close(self) -> None:
         """Stop redrawing; the table stays."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
 from typing import TYPE_CHECKING
 
+from pgflow_mp.cli import logs
 from pgflow_mp.cli.compile import compile_all, refuse
 from pgflow_mp.cli.database import required_dsn
 from pgflow_mp.cli.exits import OK
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     lines, mismatches = compile_all(dsn, flows)
     if mismatches:
         return refuse(mismatches)
-    _log_to_stderr()
+    logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     for line in lines:
         logger.info("%s", line)
     worker = Worker(
@@ -40,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         processes=arguments.processes,
         grace=arguments.grace,
         poll_interval=arguments.poll_interval,
+        max_tasks_per_child=arguments.max_tasks_per_child,
+        max_memory_per_child=arguments.max_memory_per_child,
     )
     asyncio.run(_serve(worker, arguments.grace))
     logger.info("stopped, nothing is left claimed")
@@ -57,8 +59,3 @@ async def _serve(worker: Worker, grace: float) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number.name)
     await worker.run()
-
-
-def _log_to_stderr() -> None:
-    """The library configures no handlers; a program must."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

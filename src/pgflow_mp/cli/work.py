@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli.exits import Interrupted
-from pgflow_mp.cli.progress import duration, summary
+from pgflow_mp.cli.progress import duration
 from pgflow_mp.core.queries.progress import run_progress
 from pgflow_mp.engine.link import LOST, Link
 from pgflow_mp.engine.worker import Worker
@@ -144,8 +144,6 @@ class Watch:
         return self._seen is not None and self._seen.ended
 
     async def close(self) -> None:
-        """End the connection, leave the last picture standing, and sum up."""
+        """End the connection and leave the last picture standing."""
         self._screen.close()
-        if self._seen is not None and self._seen.ended:
-            self._screen.say(summary(self._seen))
         await self._link.close()

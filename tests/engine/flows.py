@@ -92,3 +92,11 @@ class AsksForInput(Flow):
     @step
     def second(first, flow_input):
         return [first, flow_input]
+
+
+class Echo(Flow, max_attempts=1):
+    """Returns what it gets, one task for each element."""
+
+    @map_step
+    def echo(item):
+        return item

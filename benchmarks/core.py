@@ -10,15 +10,14 @@ import json
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.core.queries.definitions import compile_flow
-from pgflow_mp.core.queries.runs import start_flows
-from pgflow_mp.core.queries.tasks import Settlement, claim_tasks, settle_tasks
-from pgflow_mp.core.queries.workers import register_workers
-
 from benchmarks.table import best_rate, row
 from pgflow_mp import Flow, map_step, postgres, step
 from pgflow_mp.core.connecting import connect
 from pgflow_mp.core.install import install
+from pgflow_mp.core.queries.definitions import compile_flow
+from pgflow_mp.core.queries.runs import start_flows
+from pgflow_mp.core.queries.tasks import Settlement, claim_tasks, settle_tasks
+from pgflow_mp.core.queries.workers import register_workers
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.ids import new_id
@@ -84,9 +83,7 @@ class Core:
             self.worker_ids[flow.definition.slug] = uuid.uuid4()
         execute(
             conn,
-            register_workers(
-                self.worker_ids, function_name="benchmark", process=this_process(), version="benchmark"
-            ),
+            register_workers(self.worker_ids, function_name="benchmark", process=this_process(), version="benchmark"),
         )
 
     def start(self, slug: str, count: int, value: object = None) -> None:

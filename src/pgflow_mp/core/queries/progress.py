@@ -125,9 +125,7 @@ def _read(rows: list[tuple[Any, ...]]) -> RunProgress | None:
     if not rows:
         return None
     status, seconds = rows[0][:2]
-    return RunProgress(
-        status=status, seconds=max(0.0, seconds), steps=tuple(_read_step(row[2:]) for row in rows)
-    )
+    return RunProgress(status=status, seconds=max(0.0, seconds), steps=tuple(_read_step(row[2:]) for row in rows))
 
 
 def _read_step(row: tuple[Any, ...]) -> StepProgress:

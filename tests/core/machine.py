@@ -1,4 +1,4 @@
-"""Drives the state machine in tests: flows in one line, the contract's calls and ours, and looks at what came of them."""
+"""Drives the state machine in tests: flows in one line, the contract's calls and ours, and what came of them."""
 
 import json
 import uuid
@@ -228,7 +228,8 @@ class Machine:
         """Columns of one task; a single column comes bare."""
         (row,) = rows(
             self.conn,
-            f"select {', '.join(columns)} from pgflow.step_tasks where run_id = %s and step_slug = %s and task_index = %s",
+            f"select {', '.join(columns)} from pgflow.step_tasks "
+            "where run_id = %s and step_slug = %s and task_index = %s",
             run,
             step,
             index,
@@ -269,7 +270,8 @@ class Machine:
         """(event, payload) of a run as realtime.send got them, in order."""
         return rows(
             self.conn,
-            "select event, payload from realtime.sent where %s::uuid is null or topic = 'pgflow:run:' || %s order by place",
+            "select event, payload from realtime.sent "
+            "where %s::uuid is null or topic = 'pgflow:run:' || %s order by place",
             run,
             run,
         )

@@ -21,7 +21,7 @@ begin
           when child.step_type <> 'map' then null
           when parent.status = 'skipped' then 0
           when parent_step.step_type = 'map' then parent.initial_tasks
-          else jsonb_array_length(parent.output)
+          when jsonb_typeof(parent.output) = 'array' then jsonb_array_length(parent.output)
         end
       ) as size
     from unnest(_release_children.run_ids, _release_children.step_slugs) as given (run_id, step_slug)

@@ -1,6 +1,7 @@
 -- Claims tasks of many flows in one round trip, for worker i those of flow i, and returns what a handler needs.
--- quantities[i] is what flow i may have if it gets all the room that the caller has; each of its tasks takes its share
--- of the room, and the flows behind it get what is left, so the whole never exceeds the room. A flow with a queue for each step is claimed from the later steps first, so that runs end before new ones start.
+-- quantities[i] is what flow i may have if it gets all the room that the caller has; each of its tasks takes its share of
+-- the room, and the flows behind it get what is left, so the whole never exceeds the room. A flow with a queue for each
+-- step is claimed from the later steps first, so that runs end before new ones start.
 -- only_runs: no task of another run is touched.
 --
 -- Locks task rows first, then their queue rows (D-2), never waits for another claimer, and returns only what it really

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 
@@ -166,3 +167,14 @@ def test_it_says_what_was_tried(monkeypatch):
 def test_a_container_is_no_development_server():
     with pytest.raises(ValueError, match="not 'docker'"):
         development("docker")
+
+
+def test_a_home_removed_while_in_use_does_not_hinder_leaving(monkeypatch):
+    with open_temporary_folder() as folder:
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+        server = development("system")
+        data, pid = folder_of(server) / "data", pid_of(server)
+        shutil.rmtree(folder_of(server))
+        server.stop()
+        os.kill(pid, signal.SIGQUIT)  # it would notice by itself, within a minute
+        wait_for_end(pid, data)

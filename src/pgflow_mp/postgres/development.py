@@ -66,26 +66,21 @@ def development(kind: str = "auto") -> Server:
     attempts = []
     for each in ("embedded", "system") if kind == "auto" else (kind,):
         try:
-            return shared(each, "development", durable=True)
+            return _development(each)
         except Unavailable as reason:
             attempts.append((each, str(reason)))
     raise ServerUnavailable(attempts)
 
 
-def shared(kind: str, name: str, *, durable: bool) -> Server:
-    """Start or join the shared server `name` of this user.
-
-    Raises:
-        Unavailable: It cannot be had; says why.
-    """
+def _development(kind: str) -> Server:
     account = server_account()
     binaries = find_binaries(kind, account)
-    home = _Home(_folder(account, f"{name}-{binaries.major}"), account)
+    home = _Home(_folder(account, f"development-{binaries.major}"), account)
     with FileLock(home.path / "change.lock").alone(CHANGE_SECONDS):
         users = FileLock(home.path / "users.lock")
         users.share()
         try:
-            place = home.joined() or home.started(binaries, durable=durable)
+            place = home.joined() or home.started(binaries)
             # A joined server may be of an older minor version than our binaries.
             version = home.version.read_text()
         except BaseException:
@@ -134,18 +129,18 @@ class _Home:
             time.sleep(0.02)
         return None
 
-    def started(self, binaries: Binaries, *, durable: bool) -> Place:
+    def started(self, binaries: Binaries) -> Place:
         """Start the server, on new data if there are none."""
         place = self.place(self._socket_folder())
         if place.log.exists():
             place.log.replace(place.log.with_name("log.old"))
         if not holds_data(self.data):
-            prepare_data(place, binaries, durable=durable)
+            prepare_data(place, binaries, durable=True)
         check_major(self.data, binaries)
         self._forget_dead_server(place.socket)
         self.version.write_text(binaries.version)
         try:
-            launch(place, binaries, defaults(durable=durable))
+            launch(place, binaries, defaults(durable=True))
         except Unavailable:
             # Somebody killed between starting it and its first sign of life left it to us.
             joined = self.joined()
@@ -172,8 +167,9 @@ class _Home:
         """Give up our share; stop the server if nobody else has one."""
         try:
             change = FileLock(self.path / "change.lock").alone(CHANGE_SECONDS)
-        except Unavailable:
-            # Somebody starts or stops it very slowly. The next to leave will find itself the last.
+        except (Unavailable, OSError):
+            # Somebody starts or stops it very slowly: the next to leave will find itself the last.
+            # Or somebody removed the folder: a server without its data folder ends by itself.
             users.close()
             return
         with change, contextlib.closing(users):

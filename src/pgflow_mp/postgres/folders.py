@@ -150,10 +150,11 @@ def _abandoned(path: Path) -> Folder | None:
     status = note.lstat()
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         return None
-    lock = FileLock(note)
-    # Between making the file and locking it, its owner lives though the lock is free: the file is empty.
-    made_just_now = time.time() - status.st_mtime < UNLOCKED_SECONDS
-    if lock.try_alone() and (note.read_text() or not made_just_now):
-        return Folder(path, lock)
-    lock.close()
+    with contextlib.ExitStack() as opened:
+        lock = opened.enter_context(FileLock(note, create=False))
+        # Between making the file and locking it, its owner lives though the lock is free: the file is empty.
+        made_just_now = time.time() - status.st_mtime < UNLOCKED_SECONDS
+        if lock.try_alone() and (note.read_text() or not made_just_now):
+            opened.pop_all()
+            return Folder(path, lock)
     return None

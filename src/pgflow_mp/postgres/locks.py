@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 
 class FileLock:
-    """An open lock file, unlocked at first; closing it gives the lock back."""
+    """An open lock file, unlocked at first; closing it gives the lock back.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file; never followed when it is a link, since others may write in /tmp.
+        create: Make it if it is not there.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
-        # Not through a link: as root we open files in folders that another account owns.
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        how = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        self._file = os.open(path, how, 0o600)
 
     def share(self) -> None:
         """Take it together with others; waits for an exclusive holder."""

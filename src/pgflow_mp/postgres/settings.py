@@ -12,8 +12,6 @@ THROWAWAY: Mapping[str, str] = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
     "checkpoint_timeout": "30min",
     "max_wal_size": "2GB",
     "shared_buffers": "64MB",

@@ -104,10 +104,13 @@ def test_shown_tests_pass(name, tmp_path, server_dsn):
 
 def test_sql_in_operating_md_runs(pgflow_dsn):
     for block in blocks(ROOT / "docs/operating.md", "sql"):
-        with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        with psycopg.connect(pgflow_dsn) as conn:  # one transaction, rolled back: roles belong to the whole server
+            conn.execute("create role app")
+            conn.execute("create role worker")
             for statement in block.text.replace("'...'", "gen_random_uuid()").split(";"):
                 if statement.strip():
                     conn.execute(statement)
+            conn.rollback()
 
 
 def test_the_two_commands_of_the_readme_are_one_line_each():

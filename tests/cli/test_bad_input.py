@@ -135,6 +135,8 @@ def test_a_map_over_what_is_no_array_fails_its_run_and_says_so(folder, pgflow_ds
 @pytest.mark.parametrize(
     "arguments",
     [
+        ["run", "flows.py", "{}", "{}"],
+        ["run", "flows.py", "--nonsense"],
         [], ["fly"], ["run"], ["run", "flows.py", "--processes", "0"], ["run", "flows.py", "--timeout", "soon"],
         ["serve", "flows.py", "--poll-interval", "0"], ["compile"],
     ],

@@ -90,7 +90,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(run):
 
 
 def test_input_comes_from_stdin_as_well(run):
-    done = run("greet.py", "-", stdin='{"names": ["Barbara"]}')
+    done = run("greet.py", "--processes", "1", "-", stdin='{"names": ["Barbara"]}')
     assert json.loads(done.stdout) == {"greeting": ["hello Barbara"]}, done.stderr
 
 

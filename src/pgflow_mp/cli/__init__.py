@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code; `pgflow_mp.cli.exits` lists what each means.
     """
     try:
-        arguments = parser.make().parse_args(argv)
+        arguments = parser.parse(argv)
     except SystemExit as exit_:  # argparse has printed the help or the usage error
         return exit_.code if isinstance(exit_.code, int) else 2
     return _run(arguments)

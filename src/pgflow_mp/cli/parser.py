@@ -9,6 +9,7 @@ from pgflow_mp import __version__
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
+    from collections.abc import Sequence
 
 _ABOUT = "pgflow workflows from Python: Postgres keeps the state, steps run in processes of their own."
 
@@ -59,6 +60,22 @@ repeat: what is already there is left as it is.
 """
 
 
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; the process ends with a usage error, or with the help, where argparse ends it.
+
+    argparse gives an optional positional its default as soon as it meets an option, and then does not know the one
+    that follows: ``run flows.py --processes 2 '{}'``. It is the input all the same.
+    """
+    parser = make()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.module == "run" and arguments.input is None:
+        given = len(rest) == 1 and (rest == ["-"] or not rest[0].startswith("-"))
+        arguments.input, rest = (rest[0], []) if given else ("{}", rest)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
+
+
 def make() -> ArgumentParser:
     """The whole parser."""
     parser = argparse.ArgumentParser(
@@ -79,7 +96,7 @@ def make() -> ArgumentParser:
 def _add_run(commands: _SubParsersAction[ArgumentParser]) -> None:
     run = _command(commands, "run", "run a flow once and print its output", _RUN, _RUN_EXAMPLES)
     run.add_argument("target", metavar="TARGET[:Flow]", help="a module (app.flows) or a file (flows.py)")
-    run.add_argument("input", nargs="?", default="{}", help="JSON, @file, or - for stdin; default: {}")
+    run.add_argument("input", nargs="?", help="JSON, @file, or - for stdin; default: {}")
     _add_dsn(run, "default: PGFLOW_DSN, else the embedded development database")
     _add_processes(run)
     run.add_argument("-v", "--verbose", action="store_true", help="show log records from INFO up, not only warnings")

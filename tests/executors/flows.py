@@ -8,6 +8,7 @@ import sys
 from pgflow_mp.flow import Flow, step
 
 SEEN = []
+THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")
 
 
 class Importable(Flow):

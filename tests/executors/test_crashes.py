@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -12,7 +13,7 @@ import pytest
 
 from pgflow_mp.executors import Completed, Failed
 
-from .harness import call_of, play, wait_until
+from .harness import call_of, is_alive, play, wait_until
 
 
 def exit_hard(flow_input):
@@ -120,9 +121,11 @@ def test_an_idle_child_that_is_killed_is_replaced():
     play(scenario)
 
 
-def test_a_crash_is_seen_although_a_process_of_the_step_holds_the_pipe_open():
+@pytest.mark.parametrize("fork", ["python", "c"])
+def test_a_crash_is_seen_although_a_process_of_the_step_holds_the_pipe_open(fork):
     def fork_and_die(flow_input):
-        if os.fork() == 0:
+        # A fork in C runs none of Python's hooks, in which a child lets go of the pipe.
+        if (os.fork() if fork == "python" else ctypes.CDLL(None).fork()) == 0:
             time.sleep(60)
             os._exit(0)
         os._exit(5)
@@ -132,6 +135,20 @@ def test_a_crash_is_seen_although_a_process_of_the_step_holds_the_pipe_open():
         lost = await crew.run_one(fork_and_die)
         assert lost.error.startswith("Worker process died: exited with code 5")
         assert time.monotonic() - began < 5
+
+    play(scenario)
+
+
+def test_the_programs_of_a_step_that_crashes_die_with_it():
+    def start_and_die(flow_input):
+        program = subprocess.Popen(["sleep", "60"])
+        print(program.pid, flush=True)
+        os._exit(5)
+
+    async def scenario(crew):
+        assert (await crew.run_one(start_and_die)).reason == "lost"
+        ((_, pid),) = crew.printed
+        await crew.until(lambda: not is_alive(int(pid)))
 
     play(scenario)
 
@@ -184,14 +201,24 @@ def test_sigterm_to_everything_leaves_server_and_children_working():
     play(scenario)
 
 
-def test_on_outcome_that_raises_does_not_stop_the_pool(caplog):
+def test_callbacks_that_raise_do_not_stop_the_pool(caplog):
+    def bug(*_):
+        raise RuntimeError("a bug in the engine")
+
+    def talk(flow_input):
+        print("hello")
+        return flow_input
+
     async def scenario(crew):
         def explode(outcome):
             crew._take(outcome)
-            raise RuntimeError("a bug in the engine")
+            bug()
 
-        crew.pool.on_outcome = explode
-        assert [o.output for o in await crew.run(call_of(double, 1), call_of(double, 2))] == ["2", "4"]
+        crew.pool.on_outcome, crew.pool.on_room = explode, bug
+        assert [o.output for o in await crew.run(call_of(talk, 1), call_of(talk, 2))] == ["1", "2"]
+        assert (await crew.run_one(exit_hard)).reason == "lost"
+        await crew.until(lambda: crew.pool.free == 2)
 
-    play(scenario)
-    assert "on_outcome failed" in caplog.text
+    play(scenario, on_output=bug)
+    told = {record.getMessage() for record in caplog.records}
+    assert told == {"on_outcome failed for step `work`", "on_output failed", "on_room failed"}

@@ -32,6 +32,10 @@ def hang_asleep(flow_input):
     time.sleep(60)
 
 
+def nap(flow_input):
+    time.sleep(flow_input)
+
+
 def hang_in_c_holding_the_gil(flow_input):
     ctypes.PyDLL(None).sleep(60)
 
@@ -121,6 +125,17 @@ def test_the_time_of_a_waiting_call_does_not_run():
     play(scenario, size=1)
 
 
+def test_each_call_has_its_own_deadline_whatever_its_child_did_before():
+    async def scenario(crew):
+        async def reasons(*plan):
+            return [getattr(await crew.run_one(nap, seconds, timeout=t), "reason", "in time") for seconds, t in plan]
+
+        assert await reasons((0, 60), (30, 0.3)) == ["in time", "timeout"]
+        assert await reasons((0, 0.5), (1, 5), (0, 60), (30, 0.3)) == ["in time"] * 3 + ["timeout"]
+
+    play(scenario, size=1)
+
+
 def test_a_deadline_while_the_child_is_in_the_middle_of_a_large_reply_does_not_block_the_parent():
     def large(flow_input):
         return "x" * (8 << 20)
@@ -168,10 +183,12 @@ def test_steps_can_terminate_the_programs_that_they_start():
 
 def test_the_copy_of_a_step_that_forks_and_returns_does_not_answer():
     def fork(flow_input):
-        return "child" if os.fork() == 0 else "parent"
+        os.fork()
+        return os.getpid()
 
     async def scenario(crew):
-        assert [await crew.output(fork) for _ in range(3)] == ["parent"] * 3
-        assert len(crew.outcomes) == 3
+        outcomes = await crew.run(*[call_of(fork) for _ in range(20)])
+        assert {int(o.output) for o in outcomes} <= set(crew.pool.pids)
+        assert not crew.printed
 
     play(scenario)

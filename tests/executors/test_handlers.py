@@ -13,6 +13,7 @@ import textwrap
 import threading
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 from pgflow_mp.definition import FlowDefinition, StepDefinition
@@ -147,6 +148,7 @@ def test_a_module_that_only_this_process_finds_travels_with_the_handler(tmp_path
             assert await crew.output(local, "a") == 1
 
         play(scenario)
+        assert not cloudpickle.list_registry_pickle_by_value()
     finally:
         del sys.modules[spec.name]
 
@@ -224,15 +226,6 @@ def test_a_large_capture_is_warned_about(caplog):
     assert [r.getMessage().partition(":")[0] for r in caplog.records] == [
         f"the handler of step `work` takes {caplog.records[0].args[1]} kB to send to each child"
     ]
-
-
-def test_registrations_for_cloudpickle_are_temporary():
-    import cloudpickle
-
-    before = cloudpickle.list_registry_pickle_by_value()
-    flow = flow_of(lambda: 1)
-    Packer().pack(flow, flow.steps[0])
-    assert cloudpickle.list_registry_pickle_by_value() == before
 
 
 @pytest.mark.parametrize("mode", ["prepend", "importlib"])

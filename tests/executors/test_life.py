@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pgflow_mp.executors import Completed
-from pgflow_mp.executors.process import PoolBroken, ProcessPool
+from pgflow_mp.executors.process import PoolBroken, ProcessPool, wire
 from pgflow_mp.executors.process.pool import usable_cores
 
 from .harness import PATIENCE, Crew, call_of, crew, is_alive, play, wait_until
@@ -211,7 +212,8 @@ def test_a_pool_that_breaks_later_says_so_and_keeps_the_calls(monkeypatch):
         running, waiting = call_of(nap, 30), call_of(nap, 30)
         members.pool.submit(running)
         members.pool.submit(waiting)
-        members.pool._setup = b"\x00" * 13  # an empty SETUP
+        nursery = members.pool._nursery
+        nursery._recipe = dataclasses.replace(nursery._recipe, setup=bytes(13))  # an empty SETUP
         os.kill(members.pool.pids[0], signal.SIGKILL)
         await members.until(lambda: told)
         assert [o.call for o in members.outcomes] == [running]
@@ -224,7 +226,8 @@ def test_a_pool_that_breaks_later_says_so_and_keeps_the_calls(monkeypatch):
 
 
 def test_a_child_that_says_nothing_counts_as_dead(monkeypatch):
-    monkeypatch.setattr("pgflow_mp.executors.process.pool.ProcessPool._spawn", spawn_without_setup)
+    half_a_setup = wire.pack(wire.Kind.SETUP, 0, b"{}")[:-1]
+    monkeypatch.setattr("pgflow_mp.executors.process.pool.wire.pack", lambda *_: half_a_setup)
 
     async def main():
         with pytest.raises(PoolBroken, match=r"did not report within 0\.2 s"):
@@ -233,12 +236,21 @@ def test_a_child_that_says_nothing_counts_as_dead(monkeypatch):
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
-spawn = ProcessPool._spawn
+def test_calls_may_be_submitted_as_soon_as_there_is_room():
+    async def main():
+        members = Crew(size=2)
 
+        def fill_up():
+            while members.pool.free > 0:
+                members.pool.submit(call_of(nap, 0.5))
 
-def spawn_without_setup(pool):
-    pool._setup = b""
-    spawn(pool)
+        members.pool.on_room = fill_up
+        await asyncio.wait_for(members.pool.start(), PATIENCE)
+        assert members.pool.running == 2
+        await members.until(lambda: len(members.outcomes) == 2)
+        assert await members.pool.close(1) == []
+
+    asyncio.run(main())
 
 
 def test_what_cannot_be_preloaded_is_logged_once_and_does_no_harm(tmp_path, monkeypatch, caplog):
@@ -253,12 +265,14 @@ def test_what_cannot_be_preloaded_is_logged_once_and_does_no_harm(tmp_path, monk
     assert told == ["cannot preload bad_preload_module: RuntimeError: no such device"]
 
 
-def test_preloaded_modules_are_there_before_the_first_task():
-    async def scenario(crew):
-        def loaded(flow_input):
-            return "tests.executors.flows" in sys.modules
+def test_preloaded_modules_are_there_before_the_first_task(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
-        assert await crew.output(loaded) is True
+    def threads_at_import():
+        return sys.modules["tests.executors.flows"].THREADS_AT_IMPORT
+
+    async def scenario(crew):
+        assert await crew.output(threads_at_import) == "1"
 
     play(scenario, preload=["tests.executors.flows"])
 
@@ -392,7 +406,7 @@ def test_a_closed_pool_leaves_no_descriptor_open():
 # The end of the parent -----------------------------------------------------------------------------------
 
 ORPHANS = """
-import asyncio, ctypes, os, subprocess, sys, time
+import asyncio, ctypes, os, signal, subprocess, sys, time
 sys.path.insert(0, {root!r})
 from tests.executors.harness import call_of, crew
 
@@ -400,6 +414,10 @@ def busy(flow_input):
     while True: pass
 def in_c(flow_input):
     ctypes.PyDLL(None).sleep(60)
+def deaf(flow_input):
+    for number in set(signal.Signals) - {{signal.SIGKILL, signal.SIGSTOP}}:
+        signal.signal(number, signal.SIG_IGN)
+    while True: time.sleep(1)
 def with_programs(flow_input):
     program = subprocess.Popen(["sleep", "60"])
     if os.fork() == 0: time.sleep(60)
@@ -410,7 +428,7 @@ async def main():
     show = lambda call, text: print("program", text, flush=True)
     async with crew(size=4, method={method!r}, on_output=show) as members:
         print("children", *members.pool.pids, flush=True)
-        for handler in (busy, in_c, with_programs):
+        for handler in (busy, in_c, deaf, with_programs):
             members.pool.submit(call_of(handler, timeout=60))
         await asyncio.sleep(60)
 asyncio.run(main())
@@ -425,7 +443,7 @@ def test_nothing_is_left_when_the_parent_is_killed(method, tmp_path):
         [sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as parent:
         told = [parent.stdout.readline().split(), parent.stdout.readline().split()]
-        time.sleep(0.3)  # all three are in their handlers
+        time.sleep(0.3)  # all are in their handlers
         family = descendants(parent.pid)
         parent.kill()
     assert sorted(line[0] for line in told) == ["children", "program"]

@@ -189,6 +189,7 @@ def test_prints_arrive_with_their_call_before_its_outcome():
         print("to stderr, no newline", end="", file=sys.stderr, flush=True)
         os.write(1, b"\xff raw\n")
         subprocess.run(["echo", "from a program"], check=True)
+        print("no newline at the end", end="")
         return flow_input
 
     async def scenario(crew):
@@ -198,7 +199,7 @@ def test_prints_arrive_with_their_call_before_its_outcome():
         await crew.run(*calls)
         for i, call in enumerate(calls):
             text = "".join(text for whose, text in crew.printed if whose is call)
-            assert text == f"to stdout {i}\nto stderr, no newline\ufffd raw\nfrom a program\n"
+            assert text == f"to stdout {i}\nto stderr, no newline\ufffd raw\nfrom a program\nno newline at the end"
         assert seen[-1] == len(crew.printed)
 
     play(scenario)

@@ -7,6 +7,7 @@ parent's memory nor the other steps their turn.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from pgflow_mp.executors.base import TaskCall
 
     OutputSink: TypeAlias = Callable[["TaskCall | None", str], None]
+
+logger = logging.getLogger("pgflow_mp.pool")
 
 LIMIT = 64 * 1024
 """Bytes of one task that are handed on."""
@@ -82,7 +85,10 @@ class Output:
         if end:
             text = self._line[:end].decode("utf-8", "replace")
             del self._line[:end]
-            self._sink(call, text)
+            try:
+                self._sink(call, text)
+            except Exception:  # its error must not keep a task's outcome back
+                logger.exception("on_output failed")
 
 
 def to_stderr(call: TaskCall | None, text: str) -> None:

@@ -7,11 +7,10 @@ the loop touches the pool, so there are no locks. A child has one call at a time
 child wait here: handing a busy child more would save 15 microseconds a task, and would cost fairness, and the
 certainty that the call of a dead child is the one that was running.
 
-A step past its deadline says where it is (faulthandler), is killed with its process group, and fails; a child
-that dies fails its call with the cause in words. Either is replaced at once, and the others notice nothing. A
-child that has done `max_tasks_per_child` calls, or holds more than `max_memory_per_child`, ends after its call
-and loses none. Children that die before their first word, three in a row, break the pool: the reason is then in
-the environment and would only repeat itself.
+A step past its deadline is killed with its process group and fails (`deadlines`); a child that dies fails its
+call with the cause in words. Either is replaced at once, and the others notice nothing (`nursery`). A child that
+has done `max_tasks_per_child` calls, or holds more than `max_memory_per_child`, ends after its call and loses
+none.
 """
 
 from __future__ import annotations
@@ -25,13 +24,15 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process import deaths, logs, wire
+from pgflow_mp.executors.process.deadlines import Deadlines
 from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
+from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
 from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State
 from pgflow_mp.executors.process.wire import Frame, Kind
@@ -45,15 +46,7 @@ logger = logging.getLogger("pgflow_mp.pool")
 
 IDLE, BUSY = State.IDLE, State.BUSY  # an enum's members are slow to look up in Python 3.11
 _MEGABYTE = 1024 * 1024
-_DUMP_TIME = 0.5  # seconds that an expired step has at most to say where it is; it takes some milliseconds
-_DUMP_POLL = 0.01
 _RETIRE_TIME = 5.0  # seconds that a retired child has to end (its exit handlers run)
-_MAX_FAILED_STARTS = 3
-_RESPAWN_PAUSE = 0.5  # seconds before a child is replaced that died young, without a call
-
-
-class PoolBroken(PgflowError):  # noqa: N818 - named for the fact, like those of `errors`
-    """The pool cannot start its child processes."""
 
 
 class ProcessPool:
@@ -91,26 +84,23 @@ class ProcessPool:
         self.on_outcome = on_outcome
         self.on_room = on_room
         self.on_broken = on_broken
-        self.broken: PoolBroken | None = None
         self._size = usable_cores() if size is None else size
         if self._size < 1:
             raise ValueError(f"a pool needs at least one process, not {self._size}")
         self._method = method or ("spawn" if sys.platform == "darwin" else "forkserver")
         self._preload = tuple(dict.fromkeys(preload))
+        self._start_timeout = start_timeout
         self._max_tasks = max_tasks_per_child
         self._max_memory = None if max_memory_per_child is None else max_memory_per_child * _MEGABYTE
-        self._start_timeout = start_timeout
         self._sink = on_output
+        self._nursery: Nursery | None = None  # once started
         self._packer = Packer()
         self._numbers = itertools.count(1)
         self._queue: deque[tuple[float, TaskCall]] = deque()
         self._idle: list[Port] = []
-        self._children: set[Port] = set()
         self._unfinished: list[TaskCall] = []
-        self._failed_starts = 0
         self._closing = False
         self._changed = asyncio.Event()  # something that `start` or `close` waits for may have happened
-        self._preload_failures: dict[str, str] = {}
 
     # The executor ----------------------------------------------------------------------------------------
 
@@ -123,6 +113,11 @@ class ProcessPool:
     def free(self) -> int:
         """Idle children less waiting calls."""
         return len(self._idle) - len(self._queue)
+
+    @property
+    def broken(self) -> PoolBroken | None:
+        """Why no child can be started any more, if so."""
+        return None if self._nursery is None else self._nursery.broken
 
     @property
     def running(self) -> int:
@@ -141,17 +136,24 @@ class ProcessPool:
             PoolBroken: They cannot be started; the text has the reason that they gave.
         """
         self._loop = asyncio.get_running_loop()
-        self._setup = wire.pack(Kind.SETUP, 0, self._settings())
+        recipe = Recipe(
+            method=self._method,
+            preload=self._preload,
+            setup=wire.pack(Kind.SETUP, 0, self._settings()),
+            start_timeout=self._start_timeout,
+        )
+        nursery = self._nursery = Nursery(self._loop, recipe, self, self._sink, self._tell_broken)
+        self._deadlines = Deadlines(self._loop, self._fail_expired)
         for _ in range(self._size):
-            self._spawn()
+            nursery.spawn()
         try:
-            await self._until(lambda: self.broken is not None or len(self._idle) == self._size)
+            await self._until(lambda: nursery.broken is not None or len(self.pids) >= self._size)
         except BaseException:
-            self._abandon()
+            nursery.close()
             raise
-        if self.broken is not None:
+        if nursery.broken is not None:
             await self.close(0)
-            raise self.broken
+            raise nursery.broken
 
     def submit(self, call: TaskCall) -> None:
         """Hand the call to an idle child, or keep it until there is one.
@@ -159,8 +161,8 @@ class ProcessPool:
         Raises:
             PoolBroken: The pool is broken; the call was not taken.
         """
-        if self.broken is not None:
-            raise self.broken
+        if (broken := self.broken) is not None:
+            raise broken
         if self._closing:
             raise PgflowError("the pool is closing and takes no more calls")
         self._queue.append((time.monotonic(), call))
@@ -194,19 +196,24 @@ class ProcessPool:
         """
         self._closing = True
         self._unfinished += self.take_back(0)
+        if self._nursery is not None:
+            self._nursery.is_closed = True
+            await self._end_children(self._nursery, grace)
+        unfinished, self._unfinished = self._unfinished, []
+        return unfinished
+
+    async def _end_children(self, nursery: Nursery, grace: float) -> None:
         for child in self._idle.copy():
             self._idle.remove(child)
             self._retire(child)
         await self._until(lambda: self.running == 0, grace)
-        self._unfinished += [child.call for child in self._children if child.call is not None]
-        for child in self._children:
+        self._unfinished += [child.call for child in nursery.children if child.call is not None]
+        for child in nursery.children:
             child.call = None
             if child.state is not State.RETIRING:
                 child.kill()
-        await self._until(lambda: not self._children, _RETIRE_TIME)
-        self._abandon()
-        unfinished, self._unfinished = self._unfinished, []
-        return unfinished
+        await self._until(lambda: not nursery.children, _RETIRE_TIME)
+        nursery.close()
 
     # Calls and children come together --------------------------------------------------------------------
 
@@ -224,7 +231,7 @@ class ProcessPool:
         child.state, child.call, child.number = BUSY, call, next(self._numbers)
         child.began = self._loop.time()
         child.output.begin()
-        self._watch(child, child.began + call.timeout)
+        self._deadlines.watch(child, child.began + call.timeout)
         self._send(child, parcel)
 
     def _send(self, child: Port, parcel: Parcel) -> None:
@@ -240,11 +247,28 @@ class ProcessPool:
             frames = wire.pack(Kind.LOAD, 0, load_payload(parcel)) + frames
         child.send(frames)
 
+    # What others are told: an error of theirs must not reach the code that keeps the books here.
+
     def _tell(self, outcome: Outcome) -> None:
         try:
             self.on_outcome(outcome)
         except Exception:
             logger.exception("on_outcome failed for step `%s`", outcome.call.step.slug)
+
+    def _tell_room(self) -> None:
+        try:
+            if self.on_room is not None and not self._closing:
+                self.on_room()
+        except Exception:
+            logger.exception("on_room failed")
+
+    def _tell_broken(self, broken: PoolBroken) -> None:
+        self._changed.set()
+        try:
+            if self.on_broken is not None:
+                self.on_broken(broken)
+        except Exception:
+            logger.exception("on_broken failed")
 
     # What a child says -----------------------------------------------------------------------------------
 
@@ -255,23 +279,19 @@ class ProcessPool:
             if child.state is BUSY and number == child.number:  # else the call has been failed already
                 self._finish(child, kind, payload)
         elif kind == Kind.LOG:
-            logs.handle(payload, child.call if number == child.number else None)
+            self._log(child.call if number == child.number else None, payload)
         elif kind == Kind.HELLO:
-            self._greet(child, json.loads(payload))
+            self._home.greet(child, json.loads(payload))
+            self._rest(child)
+            self._tell_room()
         elif kind == Kind.MISS and child.state is BUSY:
             self._send_by_value(child, payload.decode())
 
-    def _greet(self, child: Port, hello: dict[str, Any]) -> None:
-        child.pid = hello["pid"]
-        child.stop_timer()
-        self._failed_starts = 0
-        for module, reason in hello["preload_failures"].items():
-            if self._preload_failures.get(module) != reason:
-                self._preload_failures[module] = reason
-                logger.warning("cannot preload %s: %s", module, reason)
-        self._rest(child)
-        if self.on_room is not None and not self._closing:
-            self.on_room()
+    def _log(self, call: TaskCall | None, payload: bytes) -> None:
+        try:
+            logs.handle(payload, call)
+        except Exception:
+            logger.exception("a log record of a child could not be handled")
 
     def _finish(self, child: Port, kind: int, payload: bytes) -> None:
         call = child.call
@@ -317,41 +337,10 @@ class ProcessPool:
             self._feed()
         self._changed.set()
 
-    # Deadlines -------------------------------------------------------------------------------------------
-
-    def _watch(self, child: Port, deadline: float) -> None:
-        """Have the deadline kept.
-
-        The timer of an earlier call will do, if it fires before: most calls end in time, and a timer made and
-        cancelled for each of them would be a good part of what a call costs here.
-        """
-        child.deadline = deadline
-        if child.timer is None or child.timer.when() > deadline:
-            child.set_timer(deadline - self._loop.time(), self._check_deadline)
-
-    def _check_deadline(self, child: Port) -> None:
-        child.timer = None
-        if child.state is not BUSY:
-            return
-        if self._loop.time() < child.deadline:
-            self._watch(child, child.deadline)
-        else:
-            child.state = State.EXPIRED
-            child.ask_where()
-            self._await_dump(child, self._loop.time() + _DUMP_TIME, child.trace())
-
-    def _await_dump(self, child: Port, until: float, seen: str) -> None:
-        """Kill it as soon as it has said where it is: when its trace has not grown since the last look."""
-        trace = child.trace()
-        if (trace and trace == seen) or self._loop.time() > until:
-            child.kill()
-            self._fail_expired(child)
-        else:
-            child.set_timer(_DUMP_POLL, lambda child: self._await_dump(child, until, trace))
-
     def _fail_expired(self, child: Port) -> None:
+        """The child was killed, or has died, past its deadline."""
         call = child.call
-        if call is None:
+        if call is None:  # told already
             return
         child.output.end(call)
         child.call = None
@@ -359,27 +348,7 @@ class ProcessPool:
         error = storable(deaths.timed_out(call.timeout, child.trace()))
         self._tell(Failed(call, error, "timeout", seconds=self._loop.time() - child.began))
 
-    # Children come and go --------------------------------------------------------------------------------
-
-    def _spawn(self) -> None:
-        if self._closing or self.broken is not None:
-            return
-        child = Port(self._loop, self, self._sink)
-        try:
-            child.start(self._method, self._preload)
-        except OSError as error:
-            self._note_failed_start(f"{type(error).__name__}: {error}", pause=_RESPAWN_PAUSE)
-            return
-        self._children.add(child)
-        child.set_timer(self._start_timeout, self._give_up_start)
-        child.send(self._setup)
-
-    def _replace(self, pause: float = 0.0) -> None:
-        self._changed.set()
-        if pause:
-            self._loop.call_later(pause, self._spawn)
-        else:
-            self._spawn()
+    # Children go -----------------------------------------------------------------------------------------
 
     def _retire(self, child: Port) -> None:
         child.retire()
@@ -388,52 +357,26 @@ class ProcessPool:
 
     def lost(self, child: Port, code: int | None) -> None:
         """The child has ended, and all that it sent has been heard (called by the port)."""
-        self._children.discard(child)
         state, call = child.state, child.call
         error = storable(deaths.died(code, child.trace(), child.output.tail))
         if state is State.EXPIRED:
             self._fail_expired(child)
-        child.close()
+        self._home.bury(child)
         if state is State.STARTING:
-            self._note_failed_start(error)
+            self._home.failed(error)
         elif state is IDLE:
             self._idle.remove(child)
             logger.warning("an idle child ended: %s", error)
-            self._replace(_RESPAWN_PAUSE if not child.tasks else 0.0)
+            self._replace(pause=not child.tasks)
         elif state is BUSY:
-            child.call = None
             self._replace()
             if call is not None:
                 self._tell(Failed(call, error, "lost", seconds=self._loop.time() - child.began))
         self._changed.set()
 
-    def _give_up_start(self, child: Port) -> None:
-        self._children.discard(child)
-        child.kill()
-        tail = child.output.tail
-        child.close()
-        self._note_failed_start(f"it did not report within {self._start_timeout:g} s\n{tail}".strip())
-
-    def _note_failed_start(self, reason: str, pause: float = 0.0) -> None:
-        self._failed_starts += 1
-        if self._failed_starts < _MAX_FAILED_STARTS:
-            self._replace(pause)
-        elif self.broken is None and not self._closing:
-            self.broken = PoolBroken(
-                f"no child process can be started: {_MAX_FAILED_STARTS} in a row ended before they were ready. "
-                f"The last one: {reason}"
-            )
-            self._changed.set()
-            if self.on_broken is not None:
-                self.on_broken(self.broken)
-
-    def _abandon(self) -> None:
-        self._closing = True
-        for child in self._children:
-            child.kill()
-            child.close()
-        self._children.clear()
-        self._idle.clear()
+    def _replace(self, *, pause: bool = False) -> None:
+        self._home.replace(pause=pause)
+        self._changed.set()
 
     def _settings(self) -> bytes:
         return wire.pack_json(
@@ -443,6 +386,15 @@ class ProcessPool:
                 "report_memory": self._max_memory is not None,
             }
         )
+
+    @property
+    def _home(self) -> Nursery:
+        assert self._nursery is not None, "there are children only after start()"
+        return self._nursery
+
+    @property
+    def _children(self) -> set[Port]:
+        return set() if self._nursery is None else self._nursery.children
 
     async def _until(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
         """Wait until the condition holds, but no longer than `seconds`."""

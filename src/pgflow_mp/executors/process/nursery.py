@@ -1,0 +1,145 @@
+"""Where children come from: started, greeted, replaced; given up when they cannot start.
+
+A child that dies is replaced at once. One that dies before its first word, or says nothing for `start_timeout`,
+is a failed start; three in a row break the pool, with the child's own words as the reason, because the fourth
+would only repeat them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.errors import PgflowError
+from pgflow_mp.executors.process.port import Port
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from pgflow_mp.executors.process.output import OutputSink
+    from pgflow_mp.executors.process.port import Watcher
+
+logger = logging.getLogger("pgflow_mp.pool")
+
+MAX_FAILED_STARTS = 3
+_PAUSE = 0.5  # seconds before the next try where the system, or a death without cause, says no
+
+
+class PoolBroken(PgflowError):  # noqa: N818 - named for the fact, like those of `errors`
+    """The pool cannot start its child processes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How children are made.
+
+    Attributes:
+        method: "forkserver" or "spawn".
+        preload: Modules that the fork server imports before it forks.
+        setup: The first frame that each child gets.
+        start_timeout: Seconds that a child has for its first word.
+    """
+
+    method: str
+    preload: tuple[str, ...]
+    setup: bytes
+    start_timeout: float
+
+
+class Nursery:
+    """The children of a pool, from birth to burial.
+
+    Args:
+        loop: The pool's loop.
+        recipe: How children are made.
+        watcher: Hears what they say (the pool).
+        sink: Gets what they print.
+        on_broken: Called once, when no child can be started.
+
+    Attributes:
+        children: All that are not known to be dead.
+        broken: Why no child can be started any more, if so.
+        is_closed: No more children are wanted.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        recipe: Recipe,
+        watcher: Watcher,
+        sink: OutputSink,
+        on_broken: Callable[[PoolBroken], None],
+    ) -> None:
+        self.children: set[Port] = set()
+        self.broken: PoolBroken | None = None
+        self.is_closed = False
+        self._loop = loop
+        self._recipe = recipe
+        self._watcher = watcher
+        self._sink = sink
+        self._on_broken = on_broken
+        self._failed_starts = 0
+        self._missing: dict[str, str] = {}
+
+    def spawn(self) -> None:
+        """Start one more child."""
+        if self.is_closed or self.broken is not None:
+            return
+        child = Port(self._loop, self._watcher, self._sink)
+        try:
+            child.start(self._recipe.method, self._recipe.preload)
+        except (OSError, EOFError) as error:  # no room for a process; the fork server went away
+            self.failed(f"{type(error).__name__}: {error}", pause=True)
+            return
+        self.children.add(child)
+        child.set_timer(self._recipe.start_timeout, self._give_up)
+        child.send(self._recipe.setup)
+
+    def replace(self, *, pause: bool = False) -> None:
+        """Start a child for one that ends, after a pause where hurry would only repeat a failure."""
+        if pause:
+            self._loop.call_later(_PAUSE, self.spawn)
+        else:
+            self.spawn()
+
+    def greet(self, child: Port, hello: dict[str, Any]) -> None:
+        """Take note of a child's first word."""
+        child.pid = hello["pid"]
+        child.stop_timer()
+        self._failed_starts = 0
+        for module, reason in hello["preload_failures"].items():
+            if self._missing.get(module) != reason:
+                self._missing[module] = reason
+                logger.warning("cannot preload %s: %s", module, reason)
+
+    def bury(self, child: Port) -> None:
+        """Forget a child that has ended."""
+        self.children.discard(child)
+        child.close()
+
+    def failed(self, reason: str, *, pause: bool = False) -> None:
+        """Count a failed start, and try again or break."""
+        self._failed_starts += 1
+        if self._failed_starts < MAX_FAILED_STARTS:
+            self.replace(pause=pause)
+        elif self.broken is None and not self.is_closed:
+            self.broken = PoolBroken(
+                f"no child process can be started: {MAX_FAILED_STARTS} in a row ended before they were ready. "
+                f"The last one: {reason}"
+            )
+            self._on_broken(self.broken)
+
+    def close(self) -> None:
+        """End what is left, without a word."""
+        self.is_closed = True
+        for child in self.children.copy():
+            child.kill()
+            self.bury(child)
+
+    def _give_up(self, child: Port) -> None:
+        child.kill()
+        tail = child.output.tail
+        self.bury(child)
+        self.failed(f"it did not report within {self._recipe.start_timeout:g} s\n{tail}".strip())

@@ -170,9 +170,8 @@ def _opened(log: Path) -> BinaryIO:
 
 
 def _environment() -> dict[str, str]:
-    """Our environment without what would change the server: PGPORT, PGDATA, locale, time zone."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_"))}
-    return {**kept, "LC_ALL": "C", "TZ": "UTC"}
+    """Our environment, with the same locale and time zone on every machine."""
+    return {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
 
 
 def _wait_until_ready(place: Place, pid: int) -> None:

@@ -156,14 +156,14 @@ def _pgflow_settled(pytestconfig: pytest.Config, pgflow_settings: dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def pgflow_server(_pgflow_settled: Settings) -> Iterator[Server]:
+def pgflow_server(pytestconfig: pytest.Config, _pgflow_settled: Settings) -> Iterator[Server]:
     """A Postgres for the session: started on first use, or the one that --pgflow-dsn names.
 
     Under pytest-xdist each worker starts its own.
     """
     from pytest_pgflow._session import provide_server
 
-    with provide_server(_pgflow_settled) as server:
+    with provide_server(pytestconfig, _pgflow_settled) as server:
         yield server
 
 

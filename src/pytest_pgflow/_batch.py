@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     import psycopg
-    from pgflow_mp.core.queries.tasks import SkippedDelay
 
     from pgflow_mp.client import PgFlow
+    from pgflow_mp.core.queries.tasks import SkippedDelay
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
     from pytest_pgflow._deadline import Deadline

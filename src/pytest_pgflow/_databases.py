@@ -94,7 +94,6 @@ class Databases:
         self._template: str | None = None
         self._lasting: dict[str, Lasting] = {}
         self._alive: set[str] = set()
-        self.kept = False
 
     def create(self, *, empty: bool = False) -> str:
         """Make a database, a clone of the template unless ``empty``, and return its DSN."""
@@ -125,7 +124,6 @@ class Databases:
         self._disconnect(name)
         self._order("alter database {} rename to {}", name, database_name(kept_dsn(dsn)))
         self._alive.discard(name)
-        self.kept = True
 
     def close(self) -> None:
         """Drop what is left of our databases, and the template unless another session uses it; hang up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ class Story:
 
 SESSION = pytest.StashKey[str]()
 STORIES = pytest.StashKey[list[Story]]()
+KEPT = pytest.StashKey[bool]()
 DEBUGGED = pytest.StashKey[bool]()
 
 
@@ -60,15 +62,21 @@ def identify(config: pytest.Config) -> tuple[str, str]:
 
 
 @contextmanager
-def provide_server(settings: Settings) -> Iterator[Server]:
-    """Provide the server that the settings ask for, and stop it if it was started here."""
+def provide_server(config: pytest.Config, settings: Settings) -> Iterator[Server]:
+    """Provide the server that the settings ask for, and stop it if it was started here.
+
+    A server with a database that was kept goes on running, until the next one is started.
+    """
     try:
         server = _find_server(settings)
     except (DatabaseUnreachable, ServerUnavailable) as error:
         why = str(error)
     else:
-        with server:
-            yield server
+        yield server
+        if config.stash.get(KEPT, False):
+            atexit.unregister(server.stop)
+        else:
+            server.stop()
         return
     # Without a traceback: the sentence says it all, and the arguments of its frames may hold a password.
     pytest.fail(f"pgflow tests have no database server: {why}", pytrace=False)
@@ -109,7 +117,11 @@ def provide_database(node: pytest.Item | pytest.Collector, databases: Databases,
     finally:
         stories.remove(story)
         if story.own:
-            databases.keep(story.dsn) if story.kept else databases.drop(story.dsn)
+            if story.kept:
+                databases.keep(story.dsn)
+                node.config.stash[KEPT] = True
+            else:
+                databases.drop(story.dsn)
 
 
 def _join(lasting: Lasting, isolation: str) -> Story:

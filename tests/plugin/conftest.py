@@ -11,18 +11,24 @@ def _alone(monkeypatch, pytester):
     pytester.makeini(
         """
         [pytest]
-        addopts = -p no:cacheprovider -p no:asyncio
+        addopts = -p no:cacheprovider -p no:asyncio -p no:hypothesispytest
         filterwarnings = error
         """
     )
 
 
-@pytest.fixture
-def run_pytest(pytester, pgflow_server):
-    """Run an inner session in a process of its own, on the server of the outer one unless told otherwise."""
+@pytest.fixture(scope="session")
+def _template(_pgflow_databases):
+    """Have the template, so that inner sessions find it."""
+    _pgflow_databases.drop(_pgflow_databases.create())
 
-    def run(*args, dsn=pgflow_server.dsn):
-        server = ["--pgflow-dsn", dsn] if dsn else []
-        return pytester.runpytest_subprocess(*server, *args, timeout=60)
+
+@pytest.fixture
+def run_pytest(pytester, pgflow_server, _template):
+    """Run an inner session on the server of the outer one unless told otherwise, and apart if it starts anything."""
+
+    def run(*args, dsn=pgflow_server.dsn, apart=False):
+        options = ["--pgflow-dsn", dsn, *args] if dsn else args
+        return pytester.runpytest_subprocess(*options, timeout=60) if apart else pytester.runpytest_inprocess(*options)
 
     return run

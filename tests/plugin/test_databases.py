@@ -250,7 +250,7 @@ def test_workers_of_xdist_share_a_server_without_meeting(pytester, run_pytest, a
             pgflow_conn.execute("select pgflow.create_flow('left')")
         """
     )
-    run_pytest("-n", "2").assert_outcomes(passed=6)
+    run_pytest("-n", "2", apart=True).assert_outcomes(passed=6)
     assert {name for name in names(admin) if "_gw" in name} <= before
 
 
@@ -270,7 +270,7 @@ def test_without_a_dsn_an_embedded_server_is_started_and_gone_afterwards(pyteste
             assert pgflow_server.log_tail()
         """
     )
-    result = run_pytest("-s", "--pgflow-server=embedded", dsn=None)
+    result = run_pytest("-s", "--pgflow-server=embedded", dsn=None, apart=True)
     result.assert_outcomes(passed=1)
     line = next(line for line in result.outlines if "server embedded" in line)
     with pytest.raises(psycopg.OperationalError):
@@ -289,7 +289,7 @@ def test_nothing_starts_unless_a_fixture_asks(pytester, run_pytest):
         """
     )
     pytester.makepyfile("def test_it(): ...")
-    result = run_pytest("-s", dsn="host=/nowhere")
+    result = run_pytest("-s", dsn="host=/nowhere", apart=True)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines("*loaded: [[]]")
 
@@ -301,10 +301,10 @@ def test_the_plugin_loads_by_itself_and_by_name(pytester, run_pytest, monkeypatc
     if not autoload:
         monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile("def test_it(pgflow_settings): assert pgflow_settings == {}")
-    run_pytest(*args).assert_outcomes(passed=1)
+    run_pytest(*args, apart=True).assert_outcomes(passed=1)
 
 
 def test_the_plugin_loads_from_a_conftest(pytester, run_pytest):
     pytester.makeconftest('pytest_plugins = ["pytest_pgflow"]')
     pytester.makepyfile("def test_it(pgflow_settings): assert pgflow_settings == {}")
-    run_pytest().assert_outcomes(passed=1)
+    run_pytest(apart=True).assert_outcomes(passed=1)

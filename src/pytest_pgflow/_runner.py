@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pgflow_mp.client import PgFlow
 from pgflow_mp.core.connecting import connect
 from pgflow_mp.flow import as_definition
+from pytest_pgflow._alone import ABSENT, run_step
 from pytest_pgflow._batch import Batch
 from pytest_pgflow._deadline import Deadline
 from pytest_pgflow._doubles import with_doubles
@@ -131,6 +132,38 @@ class FlowRunner:
         """
         __tracebackhide__ = True
         return StartedRun(self, self._start(flow, [input], executor, replace))
+
+    def step(
+        self,
+        flow: type[Flow] | FlowDefinition,
+        slug: str,
+        /,
+        *,
+        flow_input: Any = ABSENT,
+        item: Any = ABSENT,
+        ctx: Mapping[str, Any] | None = None,
+        **outputs: Any,
+    ) -> Any:
+        """Run the handler of one step alone, here, and return its output: ``step(Order, "charge", validate={...})``.
+
+        Nothing is written to the database. Input and output take the way through JSON, as those of a task do.
+
+        Args:
+            flow: The flow class or its definition.
+            slug: The step.
+            flow_input: What the run was started with, if the handler asks for it; `{}` by default.
+            item: The element, for a map step.
+            ctx: What the context says differently: run_id, task_index, attempt, timeout.
+            outputs: The outputs of the steps that it depends on; leave one out to have it skipped.
+
+        Raises:
+            StepNotFound: The flow has no such step.
+            InvalidInput: A value is missing, is none of the step's, or is no JSON.
+            OutputError: What it returned is no JSON.
+            BaseException: Whatever the handler raises.
+        """
+        __tracebackhide__ = True
+        return run_step(as_definition(flow), slug, outputs, flow_input=flow_input, item=item, ctx=ctx)
 
     def close(self) -> None:
         """End the connections."""

@@ -1,0 +1,76 @@
+"""One handler alone, as a task would run it: its input is JSON, its parameters are bound, its output is JSON."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp import handler, jsonvalue
+from pgflow_mp.context import Context
+from pgflow_mp.errors import InvalidInput
+from pgflow_mp.rules import did_you_mean
+from pytest_pgflow._results import pruned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pgflow_mp.definition import FlowDefinition, StepDefinition
+
+ABSENT: Any = object()
+
+
+def run_step(
+    flow: FlowDefinition,
+    slug: str,
+    outputs: Mapping[str, Any],
+    *,
+    flow_input: Any = ABSENT,
+    item: Any = ABSENT,
+    ctx: Mapping[str, Any] | None = None,
+) -> Any:
+    """Call the handler of a step and return its output, after the way through JSON.
+
+    Raises:
+        StepNotFound: The flow has no such step.
+        InvalidInput: A value is missing, is none of the step's, or is no JSON.
+        OutputError: What it returned is no JSON.
+        BaseException: Whatever the handler raises.
+    """
+    __tracebackhide__ = True
+    step = flow.step(slug)
+    _check(step, outputs, item)
+    given = _through_json(item if step.is_map else dict(outputs))
+    run_input = _through_json({} if flow_input is ABSENT else flow_input)
+    try:
+        returned = handler.call(step, given, run_input, _context(flow, step, ctx or {}))
+    except BaseException as error:
+        pruned(error)
+        raise
+    return jsonvalue.decode(jsonvalue.encode(returned) or "null")
+
+
+def _check(step: StepDefinition, outputs: Mapping[str, Any], item: Any) -> None:
+    for name in outputs:
+        if name not in step.deps:
+            deps = ", ".join(step.deps) or "none"
+            raise InvalidInput(
+                f"step `{step.slug}` does not depend on `{name}`{did_you_mean(name, step.deps)}; it depends on {deps}"
+            )
+    if step.is_map and (item is ABSENT or outputs):
+        raise InvalidInput(f"step `{step.slug}` is a map step: give the element of one task as item=...")
+    if not step.is_map and item is not ABSENT:
+        raise InvalidInput(f"step `{step.slug}` is no map step, so it has no item")
+
+
+def _through_json(value: Any) -> Any:
+    text = jsonvalue.encode(value, error=InvalidInput)
+    return None if text is None else jsonvalue.decode(text)
+
+
+def _context(flow: FlowDefinition, step: StepDefinition, given: Mapping[str, Any]) -> Context:
+    timeout = float(flow.policy(step.slug).timeout)
+    known: dict[str, Any] = {"run_id": uuid.uuid4(), "task_index": 0, "attempt": 1, "timeout": timeout}
+    for name in given:
+        if name not in known:
+            raise InvalidInput(f"ctx has no {name!r}{did_you_mean(name, known)}; give any of {', '.join(known)}")
+    return Context.begin(flow_slug=flow.slug, step_slug=step.slug, **(known | dict(given)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ def call(monkeypatch, capfd, python_as_before):
     for name in list(os.environ):
         if name.startswith(("PGFLOW_", "PG")):
             monkeypatch.delenv(name)
+    monkeypatch.setattr(logging.root, "handlers", list(logging.root.handlers))
+    monkeypatch.setattr(logging.root, "level", logging.root.level)
 
     def call(*arguments: str, cwd=None) -> subprocess.CompletedProcess[str]:
         if cwd is not None:

@@ -73,13 +73,14 @@ def test_a_segfault_tells_the_line_of_the_step():
 
 def test_what_a_child_printed_last_is_in_the_obituary():
     def last_words(flow_input):
-        print("the disk is full", file=sys.stderr)
+        print("the disk is full", end="", file=sys.stderr, flush=True)
         os._exit(1)
 
     async def scenario(crew):
         lost = await crew.run_one(last_words)
         assert "exited with code 1" in lost.error
         assert "the disk is full" in lost.error
+        assert crew.printed == [(lost.call, "the disk is full")]
 
     play(scenario)
 

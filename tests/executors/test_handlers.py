@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.util
 import json
 import logging
@@ -151,6 +152,18 @@ def test_a_module_that_only_this_process_finds_travels_with_the_handler(tmp_path
         assert not cloudpickle.list_registry_pickle_by_value()
     finally:
         del sys.modules[spec.name]
+
+
+def test_a_module_that_a_child_would_import_from_another_file_is_not_findable(tmp_path, monkeypatch):
+    for folder in ("ours", "theirs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "shadowed_module_of_a_test.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path / "ours")
+    module = importlib.import_module("shadowed_module_of_a_test")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert is_findable(module.__name__)
+    monkeypatch.syspath_prepend(tmp_path / "theirs")
+    assert not is_findable(module.__name__)
 
 
 def test_what_the_child_cannot_import_after_all_goes_by_value(tmp_path, monkeypatch):

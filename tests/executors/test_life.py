@@ -225,6 +225,34 @@ def test_a_pool_that_breaks_later_says_so_and_keeps_the_calls(monkeypatch):
     assert isinstance(told[0], PoolBroken)
 
 
+@pytest.mark.parametrize("refusals", [2, 3])
+def test_a_system_without_room_for_a_process_is_asked_again_before_the_pool_breaks(monkeypatch, refusals):
+    from pgflow_mp.executors.process import launch
+
+    start, asked = launch.start, []
+
+    def refuse(*args):
+        asked.append(args)
+        if len(asked) <= refusals:
+            raise BlockingIOError("no room for another process")
+        return start(*args)
+
+    monkeypatch.setattr(launch, "start", refuse)
+
+    async def main():
+        members = Crew(size=1)
+        if refusals == 3:
+            with pytest.raises(PoolBroken, match="BlockingIOError: no room for another process"):
+                await members.pool.start()
+        else:
+            await members.pool.start()
+            assert await members.output(nap, 0) == 0
+            await members.pool.close(1)
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert len(asked) == 3
+
+
 def test_a_child_that_says_nothing_counts_as_dead(monkeypatch):
     half_a_setup = wire.pack(wire.Kind.SETUP, 0, b"{}")[:-1]
     monkeypatch.setattr("pgflow_mp.executors.process.pool.wire.pack", lambda *_: half_a_setup)

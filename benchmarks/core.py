@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.table import best_rate, row
 from pgflow_mp import Flow, map_step, postgres, step
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.core.queries.definitions import compile_flow
 from pgflow_mp.core.queries.runs import start_flows

@@ -20,7 +20,7 @@ from benchmarks.flows import Burn, Noop, burn
 from benchmarks.table import best_rate, row
 from pgflow_mp import postgres
 from pgflow_mp.client import PgFlow
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.engine.worker import Worker
 

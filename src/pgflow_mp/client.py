@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg_pool import ConnectionPool
 
 from pgflow_mp import jsonvalue
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.queries import definitions, runs
 from pgflow_mp.core.refusals import spoken
 from pgflow_mp.core.statement import execute

@@ -28,7 +28,7 @@ from psycopg import errors as pg_errors
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.errors import DatabaseUnreachable
 from pytest_pgflow import _reset

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.queries.runs import get_run_with_states
 from pgflow_mp.core.statement import Statement, execute, rows
 from pgflow_mp.errors import DatabaseUnreachable

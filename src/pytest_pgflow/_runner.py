@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.client import PgFlow
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.flow import as_definition
 from pytest_pgflow._alone import ABSENT, run_step
 from pytest_pgflow._batch import Batch

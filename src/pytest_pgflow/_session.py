@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.errors import DatabaseUnreachable, ServerUnavailable
 from pytest_pgflow import _reset
 from pytest_pgflow._databases import Databases, Lasting, session_name

@@ -13,7 +13,7 @@ from pgflow_mp.cli.database import required_dsn
 from pgflow_mp.cli.exits import FAILED, OK
 from pgflow_mp.cli.loading import load_all
 from pgflow_mp.client import PgFlow
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.errors import ShapeMismatch
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pgflow_mp.cli.exits import UsageError
-from pgflow_mp.core.connecting import describe, unreachable
+from pgflow_mp.connecting import describe, unreachable
 from pgflow_mp.core.install import install
 from pgflow_mp.postgres import development
 

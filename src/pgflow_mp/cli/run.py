@@ -27,7 +27,7 @@ from pgflow_mp.cli.loading import load_one
 from pgflow_mp.cli.screen import display
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.executors.process.pool import usable_cores
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import psycopg
 from psycopg.rows import tuple_row
 
 import pgflow_mp
+from pgflow_mp.connecting import connect
 from pgflow_mp.core import pgmq, replace, scripts
-from pgflow_mp.core.connecting import connect
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from pgflow_mp.core.connecting import connect
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.queries.runs import get_run, get_run_with_states
 from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import RunNotFound, RunTimeout

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
+from pgflow_mp.connecting import patience
 from pgflow_mp.core.statement import execute_async
 
 if TYPE_CHECKING:
     from pgflow_mp.core.statement import Statement
 
 T = TypeVar("T")
-
-CONNECT_SECONDS = 10
 
 # What a broken or refused connection raises; anything else is the statement's own fault.
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, OSError)
@@ -53,7 +52,7 @@ class Link:
                 self._dsn,
                 autocommit=True,
                 application_name=f"pgflow-mp {self._purpose}",
-                connect_timeout=CONNECT_SECONDS,
+                connect_timeout=patience(self._dsn),
             )
         return self._connection
 

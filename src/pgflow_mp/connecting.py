@@ -1,0 +1,84 @@
+"""Opening connections, and saying in a sentence why one could not be opened. Secrets are never shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgflow_mp.errors import DatabaseUnreachable
+
+CONNECT_SECONDS = 10
+"""How long to wait for an answer when the DSN does not say (libpq would wait for minutes)."""
+
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+
+
+def connect(dsn: str, *, autocommit: bool = True, purpose: str = "client") -> psycopg.Connection[Any]:
+    """Open a connection.
+
+    Args:
+        dsn: A libpq connection string or URL.
+        autocommit: Whether each statement is a transaction of its own.
+        purpose: Shown in `pg_stat_activity.application_name` behind `pgflow-mp`.
+
+    Raises:
+        DatabaseUnreachable: The DSN does not parse, nobody answers there, or the server refuses us.
+    """
+    try:
+        return psycopg.connect(
+            dsn, autocommit=autocommit, application_name=f"pgflow-mp {purpose}", connect_timeout=patience(dsn)
+        )
+    except psycopg.Error as error:
+        raise unreachable(dsn, error) from None
+
+
+def patience(dsn: str) -> int:
+    """Return how many seconds to wait for an answer: what the DSN says, else `CONNECT_SECONDS`."""
+    return int(conninfo_to_dict(dsn).get("connect_timeout") or CONNECT_SECONDS)
+
+
+def unreachable(dsn: str, error: psycopg.Error) -> DatabaseUnreachable:
+    """Return the error for a DSN that could not be connected to: where, why, what to check."""
+    try:
+        place = describe(dsn)
+    except psycopg.ProgrammingError:
+        # libpq quotes the part that it does not understand, which may be the password.
+        reason = re.sub(r'".*"', '"..."', _sentence(error), flags=re.DOTALL)
+        return DatabaseUnreachable(
+            f"the DSN is not valid: {reason}. It looks like postgresql://user:password@host:5432/database "
+            "(special characters in the password as %XX) or `host=... dbname=... user=...`"
+        )
+    if "@" in place.partition("host=")[2].lstrip("'@").split(" ", 1)[0]:
+        return DatabaseUnreachable(
+            "the DSN is not valid: its host has an `@` in it, which comes from an `@` in the user name or "
+            "password that has to be written as %40"
+        )
+    return DatabaseUnreachable(
+        f"no database at `{place}`: {_without_secrets(dsn, _sentence(error))}. "
+        "Check that the server runs and that the DSN is right"
+    )
+
+
+def describe(dsn: str) -> str:
+    """Return the DSN in ``name=value`` form without its secrets.
+
+    Raises:
+        psycopg.ProgrammingError: It does not parse.
+    """
+    shown = {name: value for name, value in conninfo_to_dict(dsn).items() if name not in _SECRETS}
+    return make_conninfo("", **shown) or "the default server"
+
+
+def _without_secrets(dsn: str, text: str) -> str:
+    secrets = [str(value) for name, value in conninfo_to_dict(dsn).items() if name in _SECRETS and value]
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _sentence(error: psycopg.Error) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "; ".join(lines).rstrip(".") or type(error).__name__

@@ -118,6 +118,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Tell the difference between the output of a run and what was expected step by step."""
+    if op == "==" and "pytest_pgflow._output" in sys.modules:
+        from pytest_pgflow._output import explain
+
+        return explain(left, right)
+    return None
+
+
 def pytest_enter_pdb(config: pytest.Config) -> None:
     """Let deadlines rest: a person is looking."""
     if "pytest_pgflow._session" in sys.modules:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.errors import RunFailed
 from pgflow_mp.results import Run, StepState
+from pytest_pgflow._output import Output
 from pytest_pgflow._table import run_table
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class FlowRun(Run):
     def of(cls, run: Run, skipped: Sequence[SkippedDelay] = ()) -> FlowRun:
         """Add to a run what the runner knows of it."""
         known = {field.name: getattr(run, field.name) for field in fields(Run)}
+        if isinstance(run.output, dict):
+            statuses = {slug: step.status for slug, step in run.steps.items()}
+            known["output"] = Output(run.output, run.flow_slug, statuses)
         return cls(**known, skipped=tuple(delay for delay in skipped if delay.run_id == run.run_id))
 
     def __getitem__(self, slug: str) -> StepState:

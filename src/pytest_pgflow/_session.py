@@ -103,9 +103,11 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
 
 
 @contextmanager
-def provide_database(node: pytest.Item | pytest.Collector, databases: Databases, settings: Settings) -> Iterator[str]:
+def provide_database(
+    node: Node, databases: Databases, settings: Settings, *, isolation: str | None = None
+) -> Iterator[str]:
     """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
-    isolation = read_markers(node).isolation or settings.isolation
+    isolation = isolation or read_markers(node).isolation or settings.isolation
     if isolation == "clone":
         story = Story(databases.create(), own=True, keep_failed=settings.keep)
     else:

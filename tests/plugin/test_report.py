@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
 import re
 
 import psycopg
 import pytest
 
-from pgflow_mp import postgres
+from pgflow_mp import Flow, postgres, step
 
 FLOWS = """
     from pgflow_mp import Flow, step
@@ -247,3 +250,51 @@ def test_the_header_says_what_was_asked_for_and_nothing_otherwise(pytester, monk
     monkeypatch.setenv("PGFLOW_TEST_DSN", "host=x password=secret")
     result = pytester.runpytest_inprocess("--pgflow-executor=process")
     result.stdout.fnmatch_lines("pgflow: server given by DSN, executor process")
+
+
+def test_a_wrong_output_is_told_step_by_step(failing):
+    result = failing(
+        """
+    class Wide(Flow):
+        @step
+        def first(flow_input):
+            return {"a": 1, "b": 2}
+
+        @step
+        def second():
+            return 2
+
+        @step
+        def third(second):
+            return 3
+
+    def test_it(flow_runner):
+        run = flow_runner.run(Wide)
+        assert run.output == {"first": {"a": 1, "b": 3}, "second": 2, "thrid": 3}
+    """
+    )
+    result.stdout.fnmatch_lines(
+        [
+            "E*step first: (- expected, + found)",
+            'E*-   "b": 3',
+            'E*+   "b": 2',
+            "E*step third: not expected: 3",
+            "E*step second: completed, but is no leaf: other steps depend on it",
+            "E*step thrid: flow wide has no such step; its steps are first, second, third",
+        ]
+    )
+
+
+def test_the_output_of_a_run_is_a_dict_like_any_other(flow_runner):
+    class Plain(Flow):
+        @step
+        def only():
+            return [1]
+
+    output = flow_runner.run(Plain).output
+    assert output == {"only": [1]}
+    assert output == {"only": [1]}
+    assert repr(output) == "{'only': [1]}"
+    assert json.loads(json.dumps(output)) == output
+    assert pickle.loads(pickle.dumps(output)) == output
+    assert copy.deepcopy(output) == output

@@ -83,6 +83,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("processes", "children of the process executor (default 2)", metavar="N")
     add("keep", "keep the database of a failed test and say how to open it", action="store_const", const=True)
 
+    group.addoption(
+        "--pgflow-timeline", dest="pgflow_timeline", action="store_true", help="print when which task of a run ran"
+    )
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known to `--markers` and `--strict-markers`."""
@@ -107,15 +111,30 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show the runs of a failing test."""
     report = yield
+    wanted = report.failed or (report.when == "call" and item.config.getoption("pgflow_timeline"))
     # Without this module no fixture of ours was asked for.
-    if report.failed and "pytest_pgflow._session" in sys.modules:
+    if wanted and "pytest_pgflow._session" in sys.modules:
         try:
-            from pytest_pgflow._report import add_sections
+            from pytest_pgflow._report import add_sections, add_timelines
 
-            add_sections(item, report)
+            if report.failed:
+                add_sections(item, report)
+            if item.config.getoption("pgflow_timeline"):
+                add_timelines(item, report)
         except Exception as error:  # noqa: BLE001 - telling more of a failure must never make it worse
             report.sections.append(("pgflow", f"The runs of this test cannot be shown: {error}"))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the timelines of passed tests, which pytest itself shows on failure only."""
+    if not config.getoption("pgflow_timeline"):
+        return
+    for report in terminalreporter.stats.get("passed", []):
+        for title, text in report.sections:
+            if title.startswith("pgflow timeline"):
+                terminalreporter.write_sep("-", f"{report.nodeid}: {title}")
+                terminalreporter.write(text)
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

@@ -15,13 +15,17 @@ from pgflow_mp.errors import DatabaseUnreachable
 from pytest_pgflow._databases import kept_dsn
 from pytest_pgflow._session import STORIES, Story
 from pytest_pgflow._table import run_table, shorten
+from pytest_pgflow._timeline import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
     import pytest
 
     from pgflow_mp.results import Run, StepState
 
+TIMELINE = "pgflow timeline"
 MOST_RUNS = 5
 MOST_ERROR_LINES = 40
 
@@ -35,17 +39,29 @@ _RUNS = """
 
 def add_sections(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add to the report of a failed test what its databases tell, and keep these on request."""
-    for node in item.listchain():
-        for story in node.stash.get(STORIES, []):
-            story.kept = story.own and story.keep_failed
-            report.sections += sections(story)
+    for story in _stories(item):
+        story.kept = story.own and story.keep_failed
+        report.sections += sections(story, tell)
 
 
-def sections(story: Story) -> list[tuple[str, str]]:
+def add_timelines(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add the timelines of a test's runs, whatever became of it."""
+    for story in _stories(item):
+        report.sections += [
+            (f"{TIMELINE}{title.removeprefix('pgflow run')}", text)
+            for title, text in sections(story, lambda run: f"{Timeline.of(run)}\n")
+        ]
+
+
+def _stories(item: pytest.Item) -> list[Story]:
+    return [story for node in item.listchain() for story in node.stash.get(STORIES, [])]
+
+
+def sections(story: Story, tell: Callable[[Run], str]) -> list[tuple[str, str]]:
     """Return title and text of a section for each of the latest runs in a database."""
     try:
         with connect(story.dsn, purpose="test report") as conn:
-            told = _tell_runs(conn, story)
+            told = _tell_runs(conn, story, tell)
     except DatabaseUnreachable as error:
         told = [("pgflow", f"The runs of this test cannot be shown: {error}")]
     if story.kept:
@@ -53,7 +69,7 @@ def sections(story: Story) -> list[tuple[str, str]]:
     return told
 
 
-def _tell_runs(conn: psycopg.Connection[Any], story: Story) -> list[tuple[str, str]]:
+def _tell_runs(conn: psycopg.Connection[Any], story: Story, tell: Callable[[Run], str]) -> list[tuple[str, str]]:
     ids = execute(conn, Statement(_RUNS, (story.since,), rows))
     told = []
     for (run_id,) in ids[:MOST_RUNS]:

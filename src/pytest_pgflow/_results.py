@@ -9,6 +9,7 @@ from pgflow_mp.errors import RunFailed
 from pgflow_mp.results import Run, StepState
 from pytest_pgflow._output import Output
 from pytest_pgflow._table import run_table
+from pytest_pgflow._timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +39,11 @@ class FlowRun(Run):
     def __getitem__(self, slug: str) -> StepState:
         """Return a step: ``run["charge"]`` is short for ``run.steps["charge"]``."""
         return self.steps[slug]
+
+    @property
+    def timeline(self) -> Timeline:
+        """When which task ran; ``print(run.timeline)`` draws it."""
+        return Timeline.of(self)
 
     @property
     def skipped_seconds(self) -> float:

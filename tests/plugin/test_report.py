@@ -298,3 +298,46 @@ def test_the_output_of_a_run_is_a_dict_like_any_other(flow_runner):
     assert json.loads(json.dumps(output)) == output
     assert pickle.loads(pickle.dumps(output)) == output
     assert copy.deepcopy(output) == output
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
+def test_timelines_are_printed_on_request_also_of_passing_tests(failing, workers):
+    result = failing(
+        """
+    def test_passes(flow_runner):
+        flow_runner.run(Order, 1)
+
+    def test_fails(flow_runner):
+        flow_runner.run(Order, 100)
+    """,
+        "--pgflow-timeline",
+        *workers,
+        apart=bool(workers),
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*- pgflow timeline of order (failed) -*",
+            "fetch * completed *#*",
+            "charge * failed * #*",
+            "*test_passes: pgflow timeline of order (completed)*",
+            "ship * completed * #*",
+        ]
+    )
+
+
+def test_a_timeline_tells_what_ran_when(flow_runner):
+    class Two(Flow):
+        @step
+        def first():
+            return 1
+
+        @step
+        def second(first, ctx):
+            if ctx.attempt == 1:
+                raise ValueError("once")
+
+    first, second = flow_runner.run(Two).timeline
+    assert (first.step, first.attempt, first.status) == ("first", 1, "completed")
+    assert (second.step, second.attempt, second.status) == ("second", 2, "completed")
+    assert 0 <= first.start <= first.end <= second.start <= second.end

@@ -12,9 +12,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.flow import as_definition
-
 from pgflow_mp.engine.worker import Worker
+from pgflow_mp.flow import as_definition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

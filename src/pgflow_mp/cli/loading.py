@@ -108,6 +108,11 @@ def flows_in(module: ModuleType) -> list[NamedFlow]:
     return list(found.values())
 
 
+def modules_of(flows: Iterable[FlowDefinition]) -> list[str]:
+    """The modules that define the flows: what children import before their first task's clock runs."""
+    return sorted({flow.source.partition(":")[0] for flow in flows if flow.source})
+
+
 def _pick(name: str, flows: list[NamedFlow], source: str) -> NamedFlow:
     for flow in flows:
         if name in (flow.name, flow.definition.slug):

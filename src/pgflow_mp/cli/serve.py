@@ -15,7 +15,7 @@ from pgflow_mp.cli import logs
 from pgflow_mp.cli.compile import compile_all, refuse
 from pgflow_mp.cli.database import required_dsn
 from pgflow_mp.cli.exits import OK
-from pgflow_mp.cli.loading import load_all
+from pgflow_mp.cli.loading import load_all, modules_of
 from pgflow_mp.engine.worker import Worker
 
 if TYPE_CHECKING:
@@ -34,14 +34,17 @@ def run(arguments: argparse.Namespace) -> int:
     logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     for line in lines:
         logger.info("%s", line)
+    definitions = [flow.definition for flow in flows]
     worker = Worker(
         dsn,
-        [flow.definition for flow in flows],
+        definitions,
         processes=arguments.processes,
         grace=arguments.grace,
         poll_interval=arguments.poll_interval,
         max_tasks_per_child=arguments.max_tasks_per_child,
         max_memory_per_child=arguments.max_memory_per_child,
+        preload=modules_of(definitions),
+        name="pgflow-mp serve",
     )
     asyncio.run(_serve(worker, arguments.grace))
     logger.info("stopped, nothing is left claimed")

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli.exits import Interrupted
+from pgflow_mp.cli.loading import modules_of
 from pgflow_mp.cli.progress import duration
 from pgflow_mp.core.queries.progress import run_progress
 from pgflow_mp.engine.link import LOST, Link
@@ -52,7 +53,15 @@ async def work_off(
         RunTimeout: The time is up.
         Interrupted: A signal asked us to stop.
     """
-    worker = Worker(dsn, [flow], processes=processes, grace=0.0, only_runs=[run_id])
+    worker = Worker(
+        dsn,
+        [flow],
+        processes=processes,
+        grace=0.0,
+        only_runs=[run_id],
+        preload=modules_of([flow]),
+        name="pgflow-mp run",
+    )
     watch = Watch(dsn, run_id, screen)
     interruption = _interruption()
     try:

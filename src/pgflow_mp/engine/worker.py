@@ -29,7 +29,7 @@ from pgflow_mp.engine.listen import Listener
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.settle import Settler
-from pgflow_mp.executors.process.pool import PoolBroken, ProcessPool
+from pgflow_mp.executors.process.pool import ProcessPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pgflow_mp.core.queries.tasks import Settled
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
+    from pgflow_mp.executors.process.nursery import PoolBroken
 
 logger = logging.getLogger("pgflow_mp.worker")
 

@@ -30,7 +30,7 @@ from psycopg.conninfo import make_conninfo
 
 from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
-from pgflow_mp.errors import DatabaseUnreachable
+from pgflow_mp.errors import DatabaseUnreachable, PgflowError
 from pytest_pgflow import _reset
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class Databases:
         try:
             self._admin().execute(query)
         except pg_errors.InsufficientPrivilege as error:
-            raise psycopg.OperationalError(
+            raise PgflowError(
                 f"{str(error).strip()}: tests need a role that may create databases"
                 f' (alter role "{self._admin().info.user}" createdb)'
             ) from error

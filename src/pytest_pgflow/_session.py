@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import atexit
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from pgflow_mp.connecting import connect
-from pgflow_mp.errors import DatabaseUnreachable, ServerUnavailable
+from pgflow_mp.errors import DatabaseUnreachable, PgflowError, ServerUnavailable
 from pytest_pgflow import _reset
 from pytest_pgflow._databases import Databases, Lasting, session_name
 from pytest_pgflow._marker import read_markers
@@ -107,23 +108,43 @@ def provide_database(
     node: Node, databases: Databases, settings: Settings, *, isolation: str | None = None
 ) -> Iterator[str]:
     """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
-    isolation = isolation or read_markers(node).isolation or settings.isolation
-    if isolation == "clone":
-        story = Story(databases.create(), own=True, keep_failed=settings.keep)
-    else:
-        story = _join(databases.lasting(isolation), isolation)
+    wanted = isolation or read_markers(node).isolation or settings.isolation
+    story = _begin(databases, wanted, settings)
     stories = node.stash.setdefault(STORIES, [])
     stories.append(story)
     try:
         yield story.dsn
     finally:
         stories.remove(story)
-        if story.own:
-            if story.kept:
-                databases.keep(story.dsn)
-                node.config.stash[KEPT] = True
-            else:
-                databases.drop(story.dsn)
+        # A server that died has failed the test already, and nothing is left to drop.
+        with suppress(psycopg.OperationalError, DatabaseUnreachable):
+            _end(node, databases, story)
+
+
+def _begin(databases: Databases, isolation: str, settings: Settings) -> Story:
+    try:
+        try:
+            return _enter(databases, isolation, settings)
+        except psycopg.OperationalError:
+            # The connection of the tests before was lost; a new one may work.
+            return _enter(databases, isolation, settings)
+    except (psycopg.OperationalError, PgflowError) as error:
+        why = str(error).strip()
+    pytest.fail(f"this test gets no database: {why}", pytrace=False)
+
+
+def _enter(databases: Databases, isolation: str, settings: Settings) -> Story:
+    if isolation == "clone":
+        return Story(databases.create(), own=True, keep_failed=settings.keep)
+    return _join(databases.lasting(isolation), isolation)
+
+
+def _end(node: Node, databases: Databases, story: Story) -> None:
+    if story.kept:
+        databases.keep(story.dsn)
+        node.config.stash[KEPT] = True
+    elif story.own:
+        databases.drop(story.dsn)
 
 
 def _join(lasting: Lasting, isolation: str) -> Story:

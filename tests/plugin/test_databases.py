@@ -6,6 +6,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from pgflow_mp import postgres
+from pgflow_mp.errors import PgflowError
 from pytest_pgflow._databases import Databases, database_name, kept_dsn, session_name
 
 
@@ -141,7 +143,7 @@ def test_a_role_that_may_not_create_databases_gets_told_what_to_do(pgflow_server
     admin.execute("create role powerless login")
     databases = Databases(make_conninfo(pgflow_server.dsn, user="powerless"), session=session_name())
     try:
-        with pytest.raises(psycopg.OperationalError, match='alter role "powerless" createdb'):
+        with pytest.raises(PgflowError, match='alter role "powerless" createdb'):
             databases.create()
     finally:
         databases.close()
@@ -308,3 +310,40 @@ def test_the_plugin_loads_from_a_conftest(pytester, run_pytest):
     pytester.makeconftest('pytest_plugins = ["pytest_pgflow"]')
     pytester.makepyfile("def test_it(pgflow_settings): assert pgflow_settings == {}")
     run_pytest(apart=True).assert_outcomes(passed=1)
+
+
+def test_a_server_that_dies_fails_the_tests_in_words_and_ends_the_session(pytester, run_pytest):
+    pytester.makepyfile(
+        """
+        import os
+        import signal
+        from pathlib import Path
+
+        def test_1_before(pgflow_conn): ...
+
+        def test_2_kills(pgflow_conn):
+            (data,) = pgflow_conn.execute("show data_directory").fetchone()
+            os.kill(int(Path(data, "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+            pgflow_conn.execute("select pg_sleep(5)")
+
+        def test_3_after(pgflow_conn): ...
+
+        def test_4_without_a_database(): ...
+        """
+    )
+    with postgres.start("embedded") as server:
+        result = run_pytest(dsn=server.dsn, apart=True)
+    result.assert_outcomes(passed=2, failed=1, errors=1)
+    result.stdout.fnmatch_lines("this test gets no database: *Check that the server runs*")
+
+
+def test_a_connection_that_was_lost_is_opened_again(make, admin):
+    databases = make()
+    databases.drop(databases.create())
+    admin.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where application_name like %s",
+        [f"{databases._mark()}%"],
+    )
+    with pytest.raises(psycopg.OperationalError):
+        databases.create()
+    databases.drop(databases.create())

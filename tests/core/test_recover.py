@@ -240,6 +240,15 @@ class TestLeftovers:
         assert machine.tasks(run) == {"a": ["started"], "b": ["queued"]}
         assert value(machine.conn, "select count(*) from pgmq.a_f") == 2
 
+    def test_a_pile_of_leftovers_goes_in_one_sweep(self, machine):
+        machine.flow("f", a=single())
+        machine.conn.execute(
+            "select pgmq.send_batch('f', array(select jsonb_build_object('n', n) from generate_series(1, 2500) as n))"
+        )
+        machine.start("f")
+        machine.recover()
+        assert machine.queued("f") == [("a", 0)]
+
     def test_a_missing_queue_stops_nothing(self, machine):
         machine.flow("f", a=single())
         machine.flow("g", a=single())

@@ -130,6 +130,37 @@ class TestStartFlow:
         assert machine.queued("f") == [("after", 0), ("s", 0)]
 
 
+class TestClocks:
+    def test_times_are_those_of_the_transaction(self, machine):
+        """core X-2: everything that one transaction does carries its time."""
+        machine.flow("f", a=single(), b=single("a"))
+        with machine.conn.transaction():
+            run = machine.start("f")
+            machine.conn.execute("select pg_sleep(0.01)")
+            machine.drain("f")
+        for table, times in (
+            ("runs", "started_at, completed_at"),
+            ("step_states", "created_at, started_at, completed_at"),
+            ("step_tasks", "queued_at, started_at, completed_at"),
+        ):
+            sql = f"select count(distinct t) from pgflow.{table}, unnest(array[{times}]) as t where run_id = %s"
+            assert value(machine.conn, sql, run) == 1
+
+    def test_a_transaction_that_began_earlier_may_settle(self, machine):
+        """core X-3: a time is never before the one that it follows, whenever our transaction began."""
+        machine.flow("f", a=single(max_attempts=1), m=map_of("a"), gone=single("a", when={"a": 1}))
+        other = machine.another_session()
+        with machine.conn.transaction():
+            machine.conn.execute("select 1")
+            run, violating, failing = (other.start("f") for _ in range(3))
+            other.poll("f")
+            assert machine.complete(run, "a", [1]) == "completed"
+            assert machine.complete(violating, "a", 1) == "failed"
+            assert machine.fail(failing, "a") == "failed"
+        assert machine.steps(run) == {"a": "completed", "m": "started", "gone": "skipped"}
+        other.conn.close()
+
+
 class TestStartFlows:
     def test_a_thousand_runs_in_one_call(self, machine):
         """Issue: 1,000 runs started at once; ids ascend with the inputs, and so do the messages (D-9)."""

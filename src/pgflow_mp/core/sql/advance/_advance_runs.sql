@@ -1,8 +1,9 @@
--- Moves the given runs as far as they go without a worker: conditions, then taskless steps, then ready steps get their
--- tasks, then runs without steps left are completed. Called after anything that may have made a step ready.
+-- Moves the given runs as far as they go without a worker: conditions, then taskless steps, then ready steps get
+-- their tasks, then runs without steps left are completed. Called after anything that may have made a step ready.
 --
--- Rules: core 3.6.5-6, CT-7, CT-9, FT-9 (conditions before anything is completed or started), appendix A-4 (conditions
--- again after each taskless round). A run that exceeds a cascade's 50 rounds raises when strict, else it fails alone (D-6).
+-- Rules: core 3.6.5-6, CT-7, CT-9, FT-9 (conditions before anything is completed or started), appendix A-4
+-- (conditions again after each taskless round). A run that exceeds a cascade's 50 rounds raises when strict, else
+-- it fails alone (D-6).
 -- The caller holds the locks of the runs, or made them in this transaction.
 create or replace function pgflow_mp._advance_runs(run_ids uuid[], strict boolean)
 returns void

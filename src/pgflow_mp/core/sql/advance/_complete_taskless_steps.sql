@@ -1,6 +1,6 @@
 -- Completes steps without tasks, round by round, until a round finds none; returns how many were completed.
--- Rules: core 3.10 (entering round 51 is one too many), appendix A-4 (conditions are evaluated after every round, and a
--- run that they fail goes no further). Over the limit: raises when strict, else the run fails alone (D-6).
+-- Rules: core 3.10 (entering round 51 is one too many), appendix A-4 (conditions are evaluated after every round,
+-- and a run that they fail goes no further). Over the limit: raises when strict, else the run fails alone (D-6).
 -- The caller holds the locks of the runs, or made them in this transaction.
 create or replace function pgflow_mp._complete_taskless_steps(run_ids uuid[], strict boolean)
 returns int

@@ -1,7 +1,8 @@
--- Takes steps that were completed or skipped off their runs' counters: each mention of a run stands for steps of them.
--- and_complete: the same update completes live runs that have no step left; their output is slug -> output over the
--- completed leaf steps. A skipped leaf has no key, a NULL output is JSON null, no completed leaf at all gives SQL NULL
--- (core 3.12). Event and notification follow. Returns the runs that are still started.
+-- Takes steps that were completed or skipped off their runs' counters: each mention of a run stands for steps of
+-- them.
+-- and_complete: the same update completes live runs that have no step left; their output is slug -> output over
+-- the completed leaf steps. A skipped leaf has no key, a NULL output is JSON null, no completed leaf at all gives
+-- SQL NULL (core 3.12). Event and notification follow. Returns the runs that are still started.
 -- The caller holds the locks of the runs.
 create or replace function pgflow_mp._count_off_steps(run_ids uuid[], steps int, and_complete boolean)
 returns uuid[]

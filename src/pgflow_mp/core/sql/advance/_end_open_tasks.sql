@@ -1,5 +1,5 @@
--- Ends the queued and started tasks of steps that were skipped (new_status skipped) or of runs that failed (new_status
--- cancelled, step_slugs NULL: all steps), then archives their messages: task rows before queue rows.
+-- Ends the queued and started tasks of steps that were skipped (new_status skipped) or of runs that failed
+-- (new_status cancelled, step_slugs NULL: all steps), then archives their messages: task rows before queue rows.
 -- Rules: generations TS-1 to TS-5. The caller holds the locks of the runs.
 create or replace function pgflow_mp._end_open_tasks(new_status text, run_ids uuid[], step_slugs text[] default null)
 returns void

@@ -1,6 +1,6 @@
 -- Announces steps that were just started and creates their tasks and messages, in the order given (core 3.8.3-6).
--- A message's body names its task, so the task rows are made from what the queue gave back; no order is relied on.
--- Wakes the workers of queues that got visible messages.
+-- A message's body names its task, so the task rows are made from what the queue gave back; no order is relied
+-- on. Wakes the workers of queues that got visible messages.
 create or replace function pgflow_mp._enqueue_tasks(run_ids uuid[], step_slugs text[])
 returns void
 language plpgsql

@@ -1,6 +1,6 @@
--- Fails those of the given runs that are still started; run i by its step i, whose error is error_messages[i]. Without
--- step_slugs (or with a NULL in it) no step is to blame. The open tasks of all branches are cancelled and their
--- messages archived; a waiting caller is woken.
+-- Fails those of the given runs that are still started; run i by its step i, whose error is error_messages[i].
+-- Without step_slugs (or with a NULL in it) no step is to blame. The open tasks of all branches are cancelled and
+-- their messages archived; a waiting caller is woken.
 -- Rules: core 3.9.6, FT-6 to FT-10, generations 2.4 and TS-2. Order of events: step:failed, run:failed.
 -- The caller holds the locks of the runs.
 create or replace function pgflow_mp._fail_runs(run_ids uuid[], step_slugs text[], error_messages text[])

@@ -1,6 +1,7 @@
--- Skips the given steps and, transitively, all that depend on them, whatever their other parents' state. Only created and
--- started steps change, and their open tasks with them; the walk goes on through terminal ones. Returns how many changed.
--- Several steps of one run are taken one after the other, in the order given, as separate calls would.
+-- Skips the given steps and, transitively, all that depend on them, whatever their other parents' state. Only
+-- created and started steps change, and their open tasks with them; the walk goes on through terminal ones.
+-- Returns how many changed. Several steps of one run are taken one after the other, in the order given, as
+-- separate calls would.
 -- Rules: core 3.11, generations 2.5 and TS-5 (tasks before messages), appendix A-6 (events in step_index order).
 -- It completes no run. The caller holds the locks of the runs.
 create or replace function pgflow_mp._force_skip_steps(run_ids uuid[], step_slugs text[], skip_reason text)

@@ -1,6 +1,6 @@
--- Counts finished parents off their children, and tells map children how many tasks they will have.
--- The given steps are completed or skipped already; a child's counter drops by the number of its parents among them
--- (subtle point 2). Size of a map child: that of a map parent, the length of a single parent's array, 0 after a skip.
+-- Counts finished parents off their children, and tells map children how many tasks they will have. The given
+-- steps are completed or skipped already; a child's counter drops by the number of its parents among them (subtle
+-- point 2). Size of a map child: that of a map parent, the length of a single parent's array, 0 after a skip.
 -- Rules: core CT-6, 3.9.7, 3.10.2, FT-9. The caller holds the locks of the runs.
 create or replace function pgflow_mp._release_children(run_ids uuid[], step_slugs text[])
 returns void

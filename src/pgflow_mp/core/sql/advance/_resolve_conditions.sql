@@ -1,6 +1,6 @@
--- Evaluates the conditions of all steps of the given runs that are created with no parent open; unmet ones fail their
--- run, are skipped, or are skipped with all that depends on them. Rounds go on for the runs in which a plain skip may
--- have made further steps ready. Returns whether any condition was found unmet.
+-- Evaluates the conditions of all steps of the given runs that are created with no parent open; unmet ones fail
+-- their run, are skipped, or are skipped with all that depends on them. Rounds go on for the runs in which a
+-- plain skip may have made further steps ready. Returns whether any condition was found unmet.
 --
 -- Rules: core 3.9 (in a round fail comes first, then skip, then skip-cascade; entering round 51 is one too many);
 -- generations 2.4. Over the limit: raises when strict, else the run fails alone (D-6).

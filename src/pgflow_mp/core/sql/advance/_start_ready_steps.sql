@@ -1,7 +1,7 @@
--- Starts every ready step of the given runs that are started themselves: state, event, one task and one message for each
--- element. Ready is: created, no parent open, a known number of tasks above 0 (core 3.8).
--- Messages are sent run by run (in run_id order, which is time order for ids that we made), within a run in step_slug
--- order, within a step in task_index order (core 3.8.5); one statement for each queue.
+-- Starts every ready step of the given runs that are started themselves: state, event, one task and one message
+-- for each element. Ready is: created, no parent open, a known number of tasks above 0 (core 3.8). Messages are
+-- sent run by run (in run_id order, which is time order for ids that we made), within a run in step_slug order,
+-- within a step in task_index order (core 3.8.5); one statement for each queue.
 -- The caller holds the locks of the runs, or made them in this transaction.
 create or replace function pgflow_mp._start_ready_steps(run_ids uuid[])
 returns void

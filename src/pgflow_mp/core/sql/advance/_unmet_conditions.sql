@@ -1,6 +1,6 @@
--- The steps of the given live runs that are ready but for a condition which their input does not meet.
--- The input looked at: of a root step the run's, of others the outputs of their completed parents by slug; a skipped
--- parent has no key (core 3.9.2-4, 3.9.10-11). Met is: contains the required pattern, and not the forbidden one.
+-- The steps of the given live runs that are ready but for a condition which their input does not meet. The input
+-- looked at: of a root step the run's, of others the outputs of their completed parents by slug; a skipped parent
+-- has no key (core 3.9.2-4, 3.9.10-11). Met is: contains the required pattern, and not the forbidden one.
 create or replace function pgflow_mp._unmet_conditions(run_ids uuid[])
 returns table (run_id uuid, step_slug text, step_index int, when_unmet text)
 language plpgsql

@@ -1,4 +1,5 @@
--- Evaluates the conditions of a run's ready steps; false means that the run is failed and nothing may go on (core 3.9).
+-- Evaluates the conditions of a run's ready steps; false means that the run is failed and nothing may go on (core
+-- 3.9).
 create or replace function pgflow.cascade_resolve_conditions(run_id uuid)
 returns boolean
 language plpgsql

@@ -1,5 +1,6 @@
--- Claims up to wanted tasks from one queue, oldest message first. Looks at visible messages window by window and leaves it
--- to _claim_messages to start what is claimable among them; stale messages and other claimers' tasks just cost a look.
+-- Claims up to wanted tasks from one queue, oldest message first. Looks at visible messages window by window and
+-- leaves it to _claim_messages to start what is claimable among them; stale messages and other claimers' tasks
+-- just cost a look.
 create or replace function pgflow_mp._claim_from_queue(
   flow_slug text, queue_name text, worker_id uuid, wanted int, only_runs uuid[]
 )

@@ -1,9 +1,10 @@
 -- Starts up to wanted tasks among those of the given messages of one queue, and returns them with their inputs.
 -- Startable: task queued, run started, step started (core 3.13.1); with only_step only that step's.
 --
--- Order of locks: task rows (skipping those that another session holds), then queue rows (D-2). The messages of the locked
--- tasks are hidden for the effective timeout + 2 s (generations ST5-2) and only tasks whose message was still there are
--- started (strict: a missing one fails the claim, ST5-3); started_at is never before queued_at, although our transaction may be older than the task (core X-3).
+-- Order of locks: task rows (skipping those that another session holds), then queue rows (D-2). The messages of
+-- the locked tasks are hidden for the effective timeout + 2 s (generations ST5-2) and only tasks whose message
+-- was still there are started (strict: a missing one fails the claim, ST5-3); started_at is never before
+-- queued_at, although our transaction may be older than the task (core X-3).
 create or replace function pgflow_mp._claim_messages(
   flow_slug text, queue_name text, only_step text, msg_ids bigint[], worker_id uuid, wanted int,
   strict boolean default false
@@ -76,8 +77,8 @@ begin
       from started
       group by started.run_id, started.step_slug
     ),
-    -- Looked up once a step, not once a task; #> '{}' hands the whole array on unpacked, so that picking the elements of a
-    -- large map does not unpack it for each of them.
+    -- Looked up once a step, not once a task; #> '{}' hands the whole array on unpacked, so that picking the elements
+    -- of a large map does not unpack it for each of them.
     step as materialized (
       select
         started_step.*, st.step_type, st.deps_count,

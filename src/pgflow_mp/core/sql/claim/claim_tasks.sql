@@ -1,12 +1,13 @@
 -- Claims tasks of many flows in one round trip, for worker i those of flow i, and returns what a handler needs.
--- quantities[i] is what flow i may have if it gets all the room that the caller has; each of its tasks takes its share of
--- the room, and the flows behind it get what is left, so the whole never exceeds the room. A flow with a queue for each
--- step is claimed from the later steps first, so that runs end before new ones start.
+-- quantities[i] is what flow i may have if it gets all the room that the caller has; each of its tasks takes its
+-- share of the room, and the flows behind it get what is left, so the whole never exceeds the room. A flow with a
+-- queue for each step is claimed from the later steps first, so that runs end before new ones start.
 -- only_runs: no task of another run is touched.
 --
--- Locks task rows first, then their queue rows (D-2), never waits for another claimer, and returns only what it really
--- started. Messages that match no claimable task are passed over, however many lie in front. flow_input is the run's
--- input for root single steps, else NULL; timeout is the step's, else the flow's, in seconds (core 3.13, generations 2.6).
+-- Locks task rows first, then their queue rows (D-2), never waits for another claimer, and returns only what it
+-- really started. Messages that match no claimable task are passed over, however many lie in front. flow_input is
+-- the run's input for root single steps, else NULL; timeout is the step's, else the flow's, in seconds (core
+-- 3.13, generations 2.6).
 create or replace function pgflow_mp.claim_tasks(
   flow_slugs text[], worker_ids uuid[], quantities int[], only_runs uuid[] default null
 )
@@ -40,7 +41,8 @@ begin
     continue when wanted is null or wanted <= 0;
 
     return query
-      select source.flow_slug, t.run_id, t.step_slug, t.task_index, t.msg_id, t.attempt, t.timeout, t.input, t.flow_input
+      select
+        source.flow_slug, t.run_id, t.step_slug, t.task_index, t.msg_id, t.attempt, t.timeout, t.input, t.flow_input
       from pgflow_mp._claim_from_queue(
         source.flow_slug, source.queue_name, source.worker_id, wanted, only_runs) as t;
     get diagnostics claimed = row_count;

@@ -1,4 +1,5 @@
--- Makes the messages of queued tasks of the given runs visible at once: retry and start delays take no time (for tests).
+-- Makes the messages of queued tasks of the given runs visible at once: retry and start delays take no time (for
+-- tests).
 -- Returns the tasks that were waiting and for how many seconds they still would have.
 create or replace function pgflow_mp.skip_delays(run_ids uuid[])
 returns table (run_id uuid, step_slug text, task_index int, seconds double precision)

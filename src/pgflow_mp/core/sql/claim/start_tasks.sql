@@ -1,6 +1,7 @@
 -- Starts the tasks of messages that a worker read from a queue, and returns what their handlers need (core 3.13,
--- generations 2.6, 5.8). Two functions: with three or four arguments, for flows with one queue, and with five, where
--- step_slug names the step of a flow with a queue for each (generations 9.1: the defaults are part of the contract).
+-- generations 2.6, 5.8). Two functions: with three or four arguments, for flows with one queue, and with five,
+-- where step_slug names the step of a flow with a queue for each (generations 9.1: the defaults are part of the
+-- contract).
 create or replace function pgflow.start_tasks(
   flow_slug text, msg_ids bigint[], worker_id uuid, queue_name text default null
 )
@@ -31,7 +32,8 @@ begin
     return;
   end if;
   if mode = 'step' and start_tasks.step_slug is null then
-    raise exception 'Flow "%" uses per-step queues: an exact step_slug is required to claim tasks.', start_tasks.flow_slug;
+    raise exception 'Flow "%" uses per-step queues: an exact step_slug is required to claim tasks.',
+      start_tasks.flow_slug;
   end if;
   if mode = 'step' and not exists (
     select from pgflow.steps as s

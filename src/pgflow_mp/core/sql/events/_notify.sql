@@ -1,5 +1,5 @@
--- Our own notification, delivered at commit (D-10): the distinct items, comma separated, or an empty payload when they
--- would not fit into one (Postgres allows 7,999 bytes). Empty means "look yourself". Channels:
+-- Our own notification, delivered at commit (D-10): the distinct items, comma separated, or an empty payload when
+-- they would not fit into one (Postgres allows 7,999 bytes). Empty means "look yourself". Channels:
 --   pgflow_mp_work   names of queues with messages that became visible
 --   pgflow_mp_runs   ids of runs that became terminal
 create or replace function pgflow_mp._notify(channel text, items text[])

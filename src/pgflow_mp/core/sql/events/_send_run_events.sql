@@ -1,7 +1,9 @@
 -- Emits one event for each of the given runs, in the given order, from the row as it is now (core section 7).
--- event_type is run:started, run:completed or run:failed. error_messages goes with run:failed; NULL instead of the
--- array leaves the key out, as a type violation does (CT-4).
-create or replace function pgflow_mp._send_run_events(event_type text, run_ids uuid[], error_messages text[] default null)
+-- event_type is run:started, run:completed or run:failed. error_messages goes with run:failed; NULL instead of
+-- the array leaves the key out, as a type violation does (CT-4).
+create or replace function pgflow_mp._send_run_events(
+  event_type text, run_ids uuid[], error_messages text[] default null
+)
 returns void
 language plpgsql
 set search_path = ''

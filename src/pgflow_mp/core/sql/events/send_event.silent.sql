@@ -1,4 +1,5 @@
--- This database has no realtime.send: no event is emitted (D-10). The variant with one is send_event.realtime.sql.
+-- This database has no realtime.send: no event is emitted (D-10). The variant with one is
+-- send_event.realtime.sql.
 
 -- Does anybody listen? Asked before an event's payload is built.
 create or replace function pgflow_mp._events_wanted()

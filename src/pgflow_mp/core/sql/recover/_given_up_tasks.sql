@@ -1,5 +1,5 @@
--- The tasks that pgflow.requeue_stalled_tasks gave up on and that still hold up a live run (core ST-4). Their messages are
--- archived, so they are found by their mark; rows as of _started_tasks.
+-- The tasks that pgflow.requeue_stalled_tasks gave up on and that still hold up a live run (core ST-4). Their
+-- messages are archived, so they are found by their mark; rows as of _started_tasks.
 create or replace function pgflow_mp._given_up_tasks()
 returns table (
   queue_name text, message_id bigint, run_id uuid, step_slug text, task_index int, attempts_count int,
@@ -17,7 +17,8 @@ begin
   return query
     select
       t.queue_name, t.message_id, t.run_id, t.step_slug, t.task_index, t.attempts_count,
-      t.last_worker_id, t.started_at, t.requeued_count, t.permanently_stalled_at, coalesce(st.opt_timeout, f.opt_timeout)
+      t.last_worker_id, t.started_at, t.requeued_count, t.permanently_stalled_at,
+      coalesce(st.opt_timeout, f.opt_timeout)
     from pgflow.step_tasks as t
     join pgflow.runs as r on r.run_id = t.run_id and r.status = 'started'
     join pgflow.step_states as s

@@ -1,6 +1,6 @@
--- The contract's recovery: tasks started longer ago than their timeout and margin seconds more are queued again, three
--- times at most; after that they are marked permanently stalled and their messages archived. One row for each task
--- requeued, naming its queue.
+-- The contract's recovery: tasks started longer ago than their timeout and margin seconds more are queued again,
+-- three times at most; after that they are marked permanently stalled and their messages archived. One row for
+-- each task requeued, naming its queue.
 -- Rules: core 5.2 with appendix A-3, generations 2.7; the archive happens even when nothing was requeued (D-3).
 create or replace function pgflow_mp._requeue_stalled_tasks(margin double precision)
 returns setof text

@@ -1,5 +1,6 @@
--- Queues started tasks again, their messages visible at once; the workers are woken. keep_attempt says whether the attempt
--- stays counted. Only tasks still in the named attempt; one that another session holds is being settled and left out.
+-- Queues started tasks again, their messages visible at once; the workers are woken. keep_attempt says whether
+-- the attempt stays counted. Only tasks still in the named attempt; one that another session holds is being
+-- settled and left out.
 -- Returns the queue of each task. Order of locks: task rows, then queue rows (D-2, core ST-2). Rules: core ST-3.
 create or replace function pgflow_mp._requeue_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], keep_attempt boolean

@@ -1,7 +1,8 @@
--- The started tasks of live steps of live runs. They are found through the queues, which hold the messages of unfinished
--- tasks only: no index on a task's status is needed, and finished history costs nothing.
--- thorough: look at every message. Otherwise only at those that somebody has read and that are either hidden or among the
--- oldest 10,000 visible ones, which is where claimed messages are; a long backlog is not looked through then.
+-- The started tasks of live steps of live runs. They are found through the queues, which hold the messages of
+-- unfinished tasks only: no index on a task's status is needed, and finished history costs nothing.
+-- thorough: look at every message. Otherwise only at those that somebody has read and that are either hidden or
+-- among the oldest 10,000 visible ones, which is where claimed messages are; a long backlog is not looked through
+-- then.
 create or replace function pgflow_mp._started_tasks(thorough boolean)
 returns table (
   queue_name text, message_id bigint, run_id uuid, step_slug text, task_index int, attempts_count int,
@@ -35,7 +36,8 @@ begin
       $query$
         select
           t.queue_name, t.message_id, t.run_id, t.step_slug, t.task_index, t.attempts_count,
-          t.last_worker_id, t.started_at, t.requeued_count, t.permanently_stalled_at, coalesce(st.opt_timeout, f.opt_timeout)
+          t.last_worker_id, t.started_at, t.requeued_count, t.permanently_stalled_at,
+          coalesce(st.opt_timeout, f.opt_timeout)
         from ($query$ || messages || $query$) as message
         join pgflow.step_tasks as t
           on t.queue_name = $1 and t.message_id = message.msg_id and t.status = 'started'

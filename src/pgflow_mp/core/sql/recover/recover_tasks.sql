@@ -1,12 +1,15 @@
--- Frees the tasks that nobody works on any more, so that nothing stays stuck (D-3); returns how many can run again.
+-- Frees the tasks that nobody works on any more, so that nothing stays stuck (D-3); returns how many can run
+-- again.
 --
--- Lost: the worker is one of ours and stopped, or has been silent for so long. Its task is queued again as if the attempt
--- had never begun. Stalled: any other task whose timeout is over by 30 seconds; that attempt stays counted. Both happen three
--- times at most to a task; after that the attempt has failed, and the step's policy decides: a task that kills its workers
--- ends, and so does its run. So do tasks that pgflow.requeue_stalled_tasks gave up on.
+-- Lost: the worker is one of ours and stopped, or has been silent for so long. Its task is queued again as if the
+-- attempt had never begun. Stalled: any other task whose timeout is over by 30 seconds; that attempt stays
+-- counted. Both happen three times at most to a task; after that the attempt has failed, and the step's policy
+-- decides: a task that kills its workers ends, and so does its run. So do tasks that pgflow.requeue_stalled_tasks
+-- gave up on.
 -- Last, the oldest messages in the queues are looked through for leftovers whose task has ended.
 --
--- One session at a time; the others return 0 at once. Failures first: they lock runs, which must come before any task (D-2).
+-- One session at a time; the others return 0 at once. Failures first: they lock runs, which must come before any
+-- task (D-2).
 create or replace function pgflow_mp.recover_tasks(silent interval default '15 seconds')
 returns int
 language plpgsql
@@ -26,8 +29,11 @@ begin
 
   for gone in
     select
-      case when t.requeued_count >= 3 or t.permanently_stalled_at is not null then 'end' else 'requeue' end as remedy,
-      t.is_lost,
+      case
+        when t.requeued_count >= 3 or t.permanently_stalled_at is not null then 'end'
+        when t.is_lost then 'requeue lost'
+        else 'requeue stalled'
+      end as remedy,
       array_agg(t.run_id) as run_ids, array_agg(t.step_slug) as step_slugs,
       array_agg(t.task_index) as task_indexes, array_agg(t.attempts_count) as attempts,
       array_agg(
@@ -48,7 +54,7 @@ begin
     where t.is_lost
       or t.permanently_stalled_at is not null
       or t.started_at < now() - make_interval(secs => t.timeout + 30)
-    group by 1, 2
+    group by 1
     order by 1
   loop
     if gone.remedy = 'end' then
@@ -62,7 +68,8 @@ begin
       freed := freed + (
         select count(*)
         from pgflow_mp._requeue_tasks(
-          gone.run_ids, gone.step_slugs, gone.task_indexes, gone.attempts, keep_attempt => gone.is_lost is not true)
+          gone.run_ids, gone.step_slugs, gone.task_indexes, gone.attempts,
+          keep_attempt => gone.remedy = 'requeue stalled')
       );
     end if;
   end loop;

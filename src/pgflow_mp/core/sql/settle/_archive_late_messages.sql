@@ -1,5 +1,5 @@
--- Archives the messages of tasks that can never run again although an outcome for them came too late: their step or
--- their run has ended. A task that waits for another attempt keeps its message (D-5).
+-- Archives the messages of tasks that can never run again although an outcome for them came too late: their step
+-- or their run has ended. A task that waits for another attempt keeps its message (D-5).
 -- Rules: core CT-3, FT-3; generations CT-2', FT-2'. The caller holds the locks of the runs.
 create or replace function pgflow_mp._archive_late_messages(
   run_ids uuid[], step_slugs text[], task_indexes int[], is_done boolean[]

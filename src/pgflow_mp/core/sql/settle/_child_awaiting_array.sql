@@ -1,5 +1,5 @@
--- A map child that will take its size from this single step's output; NULL when the step is no single step or has no such
--- child. With one, an output that is no array is a type violation (core CT-4).
+-- A map child that will take its size from this single step's output; NULL when the step is no single step or has
+-- no such child. With one, an output that is no array is a type violation (core CT-4).
 create or replace function pgflow_mp._child_awaiting_array(run_id uuid, flow_slug text, step_slug text)
 returns text
 language plpgsql

@@ -1,9 +1,10 @@
--- Completes the running tasks of one wave of outcomes, their steps, and whatever follows; returns the places done.
--- waves[i] tells which outcomes belong to the wave. Left out, with nothing changed: tasks that are not running (in this
--- attempt, for this worker, where those are named), and outputs of the wrong type (_fail_type_violations).
+-- Completes the running tasks of one wave of outcomes, their steps, and whatever follows; returns the places
+-- done. waves[i] tells which outcomes belong to the wave. Left out, with nothing changed: tasks that are not
+-- running (in this attempt, for this worker, where those are named), and outputs of the wrong type
+-- (_fail_type_violations).
 --
--- Rules: core CT-5 to CT-9; O-1: a single step's output is its task's, a map step's the array of all in task_index order,
--- SQL NULL as JSON null. The caller holds the locks of the runs.
+-- Rules: core CT-5 to CT-9; O-1: a single step's output is its task's, a map step's the array of all in
+-- task_index order, SQL NULL as JSON null. The caller holds the locks of the runs.
 create or replace function pgflow_mp._complete_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], outputs jsonb[],
   waves int[], wave int, strict boolean

@@ -16,7 +16,8 @@ declare
 begin
   for batch in
     select given.queue_name, array_agg(given.message_id) as message_ids, array_agg(given.delay) as delays
-    from unnest(_delay_messages.queue_names, _delay_messages.message_ids, _delay_messages.delays) as given (queue_name, message_id, delay)
+    from unnest(_delay_messages.queue_names, _delay_messages.message_ids, _delay_messages.delays)
+      as given (queue_name, message_id, delay)
     where given.message_id is not null
     group by given.queue_name
     order by given.queue_name

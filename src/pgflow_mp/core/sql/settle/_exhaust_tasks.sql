@@ -1,6 +1,6 @@
 -- Fails running tasks for good: no attempts left, or nobody wants another one (_retry_tasks was asked first).
--- Their steps fail their runs or are skipped, by when_exhausted. One task a run at a time, since each may end what the
--- next one belongs to; a task that is not running any more is left out. Returns the places done.
+-- Their steps fail their runs or are skipped, by when_exhausted. One task a run at a time, since each may end
+-- what the next one belongs to; a task that is not running any more is left out. Returns the places done.
 -- Rules: core FT-5 to FT-10, FT-12. The caller holds the locks of the runs.
 create or replace function pgflow_mp._exhaust_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], errors text[],

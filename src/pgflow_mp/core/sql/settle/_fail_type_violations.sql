@@ -1,6 +1,6 @@
--- Completions whose output should size a map step and is no array: each fails its task, its step and its run, whatever
--- when_exhausted or the attempts left say (core CT-4, generations CT-4'). Returns the places done.
--- A caller that names no attempt fails the task even when it is not running; one that does, only in that attempt.
+-- Completions whose output should size a map step and is no array: each fails its task, its step and its run,
+-- whatever when_exhausted or the attempts left say (core CT-4, generations CT-4'). Returns the places done. A
+-- caller that names no attempt fails the task even when it is not running; one that does, only in that attempt.
 -- Events: run:failed (without error_message), then step:failed. The caller holds the locks of the runs.
 create or replace function pgflow_mp._fail_type_violations(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], outputs jsonb[], waves int[]

@@ -1,6 +1,6 @@
--- Makes the messages of queued tasks visible delays[i] seconds from now. A task whose message is gone (archived by an earlier
--- recovery, or by hand) gets a new one: a queued task without a message would never run. Wakes workers where a message is
--- visible now. The caller has just written the task rows, so it holds their locks.
+-- Makes the messages of queued tasks visible delays[i] seconds from now. A task whose message is gone (archived
+-- by an earlier recovery, or by hand) gets a new one: a queued task without a message would never run. Wakes
+-- workers where a message is visible now. The caller has just written the task rows, so it holds their locks.
 create or replace function pgflow_mp._reschedule_tasks(
   queue_names text[], message_ids bigint[], delays double precision[]
 )

@@ -1,5 +1,5 @@
--- Seconds until the next attempt: base x 2^attempts, at most a day (D-7). pgflow.calculate_retry_delay has no cap and
--- overflows after some 30 attempts, which would leave the task of a failing step running for ever.
+-- Seconds until the next attempt: base x 2^attempts, at most a day (D-7). pgflow.calculate_retry_delay has no cap
+-- and overflows after some 30 attempts, which would leave the task of a failing step running for ever.
 create or replace function pgflow_mp._retry_delay(base_delay int, attempts_count int)
 returns double precision
 language sql

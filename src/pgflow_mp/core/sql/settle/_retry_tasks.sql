@@ -1,5 +1,6 @@
--- Queues failed tasks again that have attempts left: visible after base delay x 2^attempts seconds, capped at a day (D-7);
--- returns the places done. waves[i] < 0 marks the failures; retryable[i] false means that nobody wants another attempt.
+-- Queues failed tasks again that have attempts left: visible after base delay x 2^attempts seconds, capped at a
+-- day (D-7); returns the places done. waves[i] < 0 marks the failures; retryable[i] false means that nobody wants
+-- another attempt.
 -- Rules: core FT-4, FT-5, FT-6 (attempts_count counts starts), FT-11. The caller holds the locks of the runs.
 create or replace function pgflow_mp._retry_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], errors text[],

@@ -16,7 +16,8 @@ begin
     array[the_run], array[the_step], array[the_index],
     array[attempt], array[worker_id], array[output], array[error], array[retryable], strict => false);
 exception
-  when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception or undefined_table
+  when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception
+    or undefined_table
   then
     refusal := 'The outcome could not be stored: ' || sqlerrm;
     begin

@@ -1,13 +1,15 @@
--- Applies the outcomes of many tasks, of any runs: the state machine behind complete_task, fail_task and settle_tasks.
--- errors[i] not NULL: task i failed (retryable[i] false: for good), else it completed with outputs[i].
--- attempts[i] and worker_ids[i] say whose attempt it was (D-5); NULL (or a NULL array) stands for whichever is running.
+-- Applies the outcomes of many tasks, of any runs: the state machine behind complete_task, fail_task and
+-- settle_tasks. errors[i] not NULL: task i failed (retryable[i] false: for good), else it completed with
+-- outputs[i]. attempts[i] and worker_ids[i] say whose attempt it was (D-5); NULL (or a NULL array) stands for
+-- whichever is running.
 --
--- The effect is that of applying the outcomes one at a time in some order: completions, then completions of the wrong type,
--- then failures. A second outcome for one task finds it settled. All runs are locked first, in run_id order (D-2).
+-- The effect is that of applying the outcomes one at a time in some order: completions, then completions of the
+-- wrong type, then failures. A second outcome for one task finds it settled. All runs are locked first, in run_id
+-- order (D-2).
 -- strict: a cascade over its round limit raises, else it fails its run (D-6).
 --
--- Returns one row for each given task, in order. applied is true when this call had an effect for it, or when the same worker
--- and attempt had settled it so before: a caller that lost the answer may ask again (D-5).
+-- Returns one row for each given task, in order. applied is true when this call had an effect for it, or when the
+-- same worker and attempt had settled it so before: a caller that lost the answer may ask again (D-5).
 create or replace function pgflow_mp._settle_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[],
   outputs jsonb[], errors text[], retryable boolean[], strict boolean
@@ -71,7 +73,8 @@ begin
         and t.last_worker_id = given.worker_id
         and case
           when given.error is not null then
-            t.error_message = given.error and (t.status = 'failed' or (t.status = 'queued' and given.retryable is not false))
+            t.error_message = given.error
+            and (t.status = 'failed' or (t.status = 'queued' and given.retryable is not false))
           else
             t.status = 'completed' or (t.status = 'failed' and starts_with(t.error_message, '[TYPE_VIOLATION] '))
         end

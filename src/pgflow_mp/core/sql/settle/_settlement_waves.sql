@@ -2,8 +2,9 @@
 --   1, 2, ...  completions of that wave
 --   -1         failures, after all completions
 --   0          repeats of a task named earlier in the same call: the first outcome wins
--- Completions of different steps of one run normally commute and make one wave. They do not when a step of the flow may
--- fail the run by its condition: then each run completes one step a wave, so that the result is that of some sequence.
+-- Completions of different steps of one run normally commute and make one wave. They do not when a step of the
+-- flow may fail the run by its condition: then each run completes one step a wave, so that the result is that of
+-- some sequence.
 create or replace function pgflow_mp._settlement_waves(
   run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]
 )

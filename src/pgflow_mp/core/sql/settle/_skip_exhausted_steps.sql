@@ -1,6 +1,7 @@
--- Skips steps of which a task ran out of attempts and whose when_exhausted is skip or skip-cascade; one step a run.
--- The open tasks of the step go with it. Plain: its children go on as if it had finished without output; cascade: all that
--- depend on it are skipped too. Rules: core FT-6, FT-7, FT-9; generations FT-9'. The caller holds the locks of the runs.
+-- Skips steps of which a task ran out of attempts and whose when_exhausted is skip or skip-cascade; one step a
+-- run. The open tasks of the step go with it. Plain: its children go on as if it had finished without output;
+-- cascade: all that depend on it are skipped too. Rules: core FT-6, FT-7, FT-9; generations FT-9'. The caller
+-- holds the locks of the runs.
 create or replace function pgflow_mp._skip_exhausted_steps(
   run_ids uuid[], step_slugs text[], error_messages text[], strict boolean
 )

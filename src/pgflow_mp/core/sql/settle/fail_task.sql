@@ -1,7 +1,7 @@
--- Fails a running task: another attempt after the retry delay, or the end of its step by when_exhausted; returns the task
--- row as it is then, none for an unknown task. Late and repeated calls change nothing.
--- Rules: core 3.15 with generations 2.3: FT-1' here, without a lock, and FT-11 for a task that is queued already (its
--- message is pushed back); the rest in _settle_tasks.
+-- Fails a running task: another attempt after the retry delay, or the end of its step by when_exhausted; returns
+-- the task row as it is then, none for an unknown task. Late and repeated calls change nothing.
+-- Rules: core 3.15 with generations 2.3: FT-1' here, without a lock, and FT-11 for a task that is queued already
+-- (its message is pushed back); the rest in _settle_tasks.
 create or replace function pgflow.fail_task(run_id uuid, step_slug text, task_index int, error_message text)
 returns setof pgflow.step_tasks
 language plpgsql

@@ -1,5 +1,6 @@
--- Puts running tasks back as if these attempts had never begun: queued, one attempt less, visible delay seconds from now
--- (D-4). Only tasks that are running in the named attempt for the named worker; returns how many were given back.
+-- Puts running tasks back as if these attempts had never begun: queued, one attempt less, visible delay seconds
+-- from now (D-4). Only tasks that are running in the named attempt for the named worker; returns how many were
+-- given back.
 -- Locks the runs first, in run_id order (D-2), so that it cannot meet a settling session crosswise.
 create or replace function pgflow_mp.give_back_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], delay int default 0

@@ -1,8 +1,10 @@
--- The one way in which runs come into being: run rows, step states, events, then everything that can go on at once.
+-- The one way in which runs come into being: run rows, step states, events, then everything that can go on at
+-- once.
 --
--- Rules: core 3.6. Ids that we make are time-ordered and ascend with the inputs (D-9), so that messages of earlier inputs
--- come first. When nothing but starting can happen to the root steps (no condition, no empty map), their states are
--- inserted as started right away: a short cut for the usual case that leaves the same rows, events and messages.
+-- Rules: core 3.6. Ids that we make are time-ordered and ascend with the inputs (D-9), so that messages of
+-- earlier inputs come first. When nothing but starting can happen to the root steps (no condition, no empty map),
+-- their states are inserted as started right away: a short cut for the usual case that leaves the same rows,
+-- events and messages.
 create or replace function pgflow_mp._start_runs(flow_slug text, inputs jsonb[], run_ids uuid[], strict boolean)
 returns setof pgflow.runs
 language plpgsql
@@ -73,7 +75,11 @@ begin
       select case when at_once and s.deps_count = 0 then 'started' else 'created' end as status
     ) as root
     cross join lateral (
-      select case when s.step_type = 'single' then 1 when s.deps_count = 0 then jsonb_array_length(given.input) end as tasks
+      select
+        case
+          when s.step_type = 'single' then 1
+          when s.deps_count = 0 then jsonb_array_length(given.input)
+        end as tasks
     ) as size
     where s.flow_slug = _start_runs.flow_slug
     order by given.place, s.step_index

@@ -1,5 +1,5 @@
--- Ascending UUIDs of version 7: 48 bits of milliseconds, then random bits. Ids that grow with time keep index inserts in
--- one place of the tree (D-9). Postgres has its own function only from version 18 on.
+-- Ascending UUIDs of version 7: 48 bits of milliseconds, then random bits. Ids that grow with time keep index
+-- inserts in one place of the tree (D-9). Postgres has its own function only from version 18 on.
 create or replace function pgflow_mp._time_ordered_uuids(quantity int)
 returns setof uuid
 language sql

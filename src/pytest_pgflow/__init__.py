@@ -22,18 +22,21 @@ if TYPE_CHECKING:
     from pgflow_mp.client import PgFlow
     from pgflow_mp.postgres import Server
     from pytest_pgflow._databases import Databases
-    from pytest_pgflow._doubles import fails
     from pytest_pgflow._options import Settings
     from pytest_pgflow._results import FlowFailed, FlowRun
     from pytest_pgflow._runner import FlowRunner, StartedRun
+    from pytest_pgflow._trouble import dies, fails, forgets, hangs
 
 __all__ = [
     "FlowFailed",
     "FlowRun",
     "FlowRunner",
     "StartedRun",
+    "dies",
     "fails",
     "flow_runner",
+    "forgets",
+    "hangs",
     "pgflow",
     "pgflow_conn",
     "pgflow_dsn",
@@ -46,7 +49,10 @@ _LAZY = {
     "FlowRun": "_results",
     "FlowRunner": "_runner",
     "StartedRun": "_runner",
-    "fails": "_doubles",
+    "dies": "_trouble",
+    "fails": "_trouble",
+    "forgets": "_trouble",
+    "hangs": "_trouble",
 }
 
 

@@ -13,6 +13,7 @@ from pgflow_mp.errors import RunTimeout
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
 from pytest_pgflow._results import FlowFailed, FlowRun, pruned, tell_failure, tell_timeout
+from pytest_pgflow._trouble import HungInline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -125,6 +126,8 @@ class Batch:
         if not isinstance(outcome, Failed):
             return outcome if outcome.seconds <= call.timeout or deadline.debugged() else _late(outcome)
         error = outcome.exception
+        if isinstance(error, HungInline):
+            return _late(outcome)
         if isinstance(error, MEANT_FOR_PYTEST):
             raise pruned(error)
         if error is not None:

@@ -272,6 +272,7 @@ def provide_runner(node: Node, dsn: str, settings: Settings) -> Iterator[FlowRun
         skip_delays=marked.skip_delays is not False,
         processes=marked.processes or settings.processes,
     )
+    node.config.stash[DEBUGGED] = False
     runner = FlowRunner(dsn, defaults, debugged=lambda: node.config.stash.get(DEBUGGED, False))
     try:
         yield runner

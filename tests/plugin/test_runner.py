@@ -12,7 +12,7 @@ import pytest
 
 from pgflow_mp import Flow, map_step, step
 from pgflow_mp.errors import InvalidInput, RunFailed, RunTimeout, StepNotFound
-from pytest_pgflow import FlowFailed, fails
+from pytest_pgflow import FlowFailed, dies, fails, forgets, hangs
 
 # One database, emptied between the tests, takes half the time of one for each.
 pytestmark = pytest.mark.pgflow(isolation="delete")
@@ -311,6 +311,69 @@ def test_a_double_may_raise_always(flow_runner, executor):
     run = flow_runner.run(Order, LINES, replace={"total": KeyError("gone")}, check=False)
     assert run["total"].error.startswith("KeyError: 'gone'")
     assert run["total"].attempts == 2
+
+
+def test_a_process_that_is_killed_fails_its_attempt_only(flow_runner):
+    run = flow_runner.run(Order, LINES, replace={"total": dies()}, executor="process", timeout=30)
+    assert run.output == {"total": 11}
+    assert run["total"].attempts == 2
+
+
+def test_the_test_itself_is_not_killed(flow_runner):
+    with pytest.raises(AssertionError, match="dies\\(\\) would kill the test itself"):
+        flow_runner.run(Order, LINES, replace={"total": dies()})
+
+
+@both
+def test_a_step_that_hangs_is_ended_at_its_timeout(flow_runner, executor):
+    class Hanging(Flow, max_attempts=2, timeout=1):
+        @step
+        def hang():
+            return "woke up"
+
+    run = flow_runner.run(Hanging, replace={"hang": hangs()})
+    assert run.output == {"hang": "woke up"}
+    run = flow_runner.run(Hanging, replace={"hang": hangs(times=2)}, check=False)
+    assert run["hang"].error.startswith("Task timed out after 1s")
+
+
+def test_a_step_whose_result_is_lost_does_its_work_again(flow_runner):
+    done = []
+
+    class Careless(Flow):
+        @step
+        def sync(ctx):
+            done.append(("sync", ctx.attempt))
+            return len(done)
+
+        @step
+        async def later(sync):
+            done.append(("later", sync))
+
+    run = flow_runner.run(Careless, replace={"sync": forgets(times=2), "later": forgets()})
+    assert run.completed
+    assert done == [("sync", 1), ("sync", 2), ("sync", 3), ("later", 3), ("later", 3)]
+
+
+def test_trouble_must_be_some(flow_runner):
+    with pytest.raises(ValueError, match=r"hangs\(times=0\): at least 1 attempt goes wrong"):
+        hangs(times=0)
+    with pytest.raises(TypeError, match="give an exception to raise"):
+        fails(error="boom")
+
+
+def test_a_deadline_rests_while_a_person_debugs(flow_runner, request):
+    class Slow(Flow):
+        @step
+        def first():
+            request.config.hook.pytest_enter_pdb(config=request.config, pdb=None)
+            time.sleep(0.3)
+
+        @step
+        def second(first):
+            return "still here"
+
+    assert flow_runner.run(Slow, timeout=0.2).output == {"second": "still here"}
 
 
 def test_a_list_too_short_for_a_map_step_is_the_fault_of_the_test(flow_runner):

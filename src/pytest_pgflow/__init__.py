@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     import psycopg
 
     from pgflow_mp.client import PgFlow
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.flow import Flow
     from pgflow_mp.postgres import Server
     from pytest_pgflow._databases import Databases
     from pytest_pgflow._options import Settings
@@ -32,6 +34,7 @@ __all__ = [
     "FlowRun",
     "FlowRunner",
     "StartedRun",
+    "assert_shape",
     "dies",
     "fails",
     "flow_runner",
@@ -89,9 +92,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("processes", "children of the process executor (default 2)", metavar="N")
     add("keep", "keep the database of a failed test and say how to open it", action="store_const", const=True)
 
-    group.addoption(
-        "--pgflow-timeline", dest="pgflow_timeline", action="store_true", help="print when which task of a run ran"
-    )
+    def flag(name: str, text: str) -> None:
+        group.addoption(f"--pgflow-{name}", dest=f"pgflow_{name.replace('-', '_')}", action="store_true", help=text)
+
+    flag("timeline", "print when which task of a run ran")
+    flag("update-shapes", "write the snapshots of assert_shape instead of comparing with them")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -247,3 +252,20 @@ def flow_runner(request: pytest.FixtureRequest, pgflow_dsn: str, _pgflow_settled
 
     with provide_runner(request.node, pgflow_dsn, _pgflow_settled) as runner:
         yield runner
+
+
+@pytest.fixture
+def assert_shape(
+    request: pytest.FixtureRequest, pgflow_conn: psycopg.Connection[Any]
+) -> Callable[[type[Flow] | FlowDefinition], None]:
+    """Fails the test when a flow has changed in a way that production would refuse: ``assert_shape(MyFlow)``."""
+    from pgflow_mp.flow import as_definition
+    from pytest_pgflow._shape import check_shape
+
+    update = bool(request.config.getoption("pgflow_update_shapes"))
+
+    def assert_shape(flow: type[Flow] | FlowDefinition) -> None:
+        __tracebackhide__ = True
+        check_shape(pgflow_conn, as_definition(flow), request.path, update=update)
+
+    return assert_shape

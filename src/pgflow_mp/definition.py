@@ -15,11 +15,21 @@ from typing import Any, Final, Literal
 from pgflow_mp import validation
 from pgflow_mp.errors import DefinitionError, StepNotFound
 from pgflow_mp.jsonvalue import encode
-from pgflow_mp.rules import CONDITIONS, FLOW_OPTIONS, SKIP_MODES, STEP_OPTIONS, did_you_mean, shown, unknown_option
-from pgflow_mp.signature import Parameter, parameters_of
+from pgflow_mp.rules import (
+    CONDITIONS,
+    FLOW_OPTIONS,
+    RUN_OPTIONS,
+    SKIP_MODES,
+    STEP_OPTIONS,
+    did_you_mean,
+    shown,
+    unknown_option,
+)
+from pgflow_mp.signature import Parameter, is_async, parameters_of
 
 StepType = Literal["single", "map"]
 SkipMode = Literal["fail", "skip", "skip-cascade"]
+ExecutorName = Literal["process", "async", "thread", "inline"]
 
 DEFAULT_MAX_ATTEMPTS: Final = 3
 """Attempts of a task, the first included, where neither step nor flow says (core 3.4.1)."""
@@ -28,7 +38,7 @@ DEFAULT_BASE_DELAY: Final = 5
 DEFAULT_TIMEOUT: Final = 60
 """Seconds that one attempt may take, where neither step nor flow says (core 3.4.1)."""
 
-DATA_KEYS: Final = ("slug", "deps", "step_type", *CONDITIONS, *SKIP_MODES, *STEP_OPTIONS, "handler")
+DATA_KEYS: Final = ("slug", "deps", "step_type", *CONDITIONS, *SKIP_MODES, *STEP_OPTIONS, *RUN_OPTIONS, "handler")
 """The keys of a step written as plain data (decision D-14)."""
 
 
@@ -103,7 +113,14 @@ class StepDefinition:
         unless: Run only if the input does not contain this JSON object.
         when_unmet: What an unmet condition does.
         when_exhausted: What the last failed attempt does.
+        executor: Where the handler runs; None: see `runs_in`.
+        processes: How many of a worker's child processes a task takes; None is 1.
+        concurrency: The most tasks of this step that one worker runs at once; None is no limit of its own.
+        retry_on: What the handler may raise to be tried again; None is any exception.
         parameters: What the handler asks for.
+
+    The last options are the worker's business: the database does not know them, and they do not count when
+    definitions are compared.
     """
 
     slug: str
@@ -118,6 +135,10 @@ class StepDefinition:
     unless: Mapping[str, Any] | None = None
     when_unmet: SkipMode = "skip"
     when_exhausted: SkipMode = "fail"
+    executor: ExecutorName | None = field(default=None, compare=False)
+    processes: int | None = field(default=None, compare=False)
+    concurrency: int | None = field(default=None, compare=False)
+    retry_on: tuple[type[BaseException], ...] | None = field(default=None, compare=False)
     parameters: tuple[Parameter, ...] = field(init=False, compare=False, repr=False, default=())
     owner: InitVar[str] = ""
 
@@ -129,6 +150,8 @@ class StepDefinition:
     def _freeze(self) -> None:
         put = object.__setattr__
         put(self, "deps", tuple(self.deps))
+        if self.retry_on is not None:
+            put(self, "retry_on", (self.retry_on,) if isinstance(self.retry_on, type) else tuple(self.retry_on))
         for name in CONDITIONS:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Pattern):
@@ -149,6 +172,11 @@ class StepDefinition:
     def is_root(self) -> bool:
         """Whether it waits for no other step."""
         return not self.deps
+
+    @property
+    def runs_in(self) -> ExecutorName:
+        """Where the handler runs: as `executor` says, else `async def` in an event loop, `def` in a process."""
+        return self.executor or ("async" if is_async(self.handler) else "process")
 
     @property
     def may_be_absent(self) -> bool:
@@ -250,6 +278,8 @@ class FlowDefinition:
         max_attempts: int | None = None,
         base_delay: int | None = None,
         timeout: int | None = None,
+        executor: ExecutorName | None = None,
+        retry_on: type[BaseException] | Sequence[type[BaseException]] | None = None,
     ) -> FlowDefinition:
         """Make a flow from plain data, checked like one written as a class.
 
@@ -259,6 +289,8 @@ class FlowDefinition:
             max_attempts: Attempts of a task, the first included.
             base_delay: Base of the retry delay in seconds.
             timeout: Seconds that one attempt may take.
+            executor: Where the handlers of steps run that do not say.
+            retry_on: What handlers of steps that do not say may raise to be tried again.
 
         Raises:
             DefinitionError: Something is wrong; the message says where and what was likely meant.
@@ -267,13 +299,19 @@ class FlowDefinition:
         with validation.at(owner):
             entries = validation.check_entries(steps, DATA_KEYS)
         slugs = [entry["slug"] for entry in entries]
+        defaults = {"executor": executor, "retry_on": retry_on}
         return cls(
             slug,
-            tuple(_step_from_data(dict(entry), slugs, owner) for entry in entries),
+            tuple(_step_from_data(with_defaults(entry, defaults), slugs, owner) for entry in entries),
             max_attempts=max_attempts,
             base_delay=base_delay,
             timeout=timeout,
         )
+
+
+def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a step's options with its flow's where it has none; an option that is None counts as not given."""
+    return {**options, **{name: value for name, value in defaults.items() if options.get(name) is None}}
 
 
 def make_step(
@@ -301,7 +339,7 @@ def make_step(
     """
     given = {name: value for name, value in options.items() if value is not None}
     with validation.at(owner, validation.named("step", slug)):
-        if problem := unknown_option(given, (*CONDITIONS, *SKIP_MODES, *STEP_OPTIONS)):
+        if problem := unknown_option(given, (*CONDITIONS, *SKIP_MODES, *STEP_OPTIONS, *RUN_OPTIONS)):
             raise DefinitionError(problem)
         validation.check_condition_given(given)
     place = {name: index for index, name in enumerate(order)}

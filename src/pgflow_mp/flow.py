@@ -16,15 +16,32 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 from pgflow_mp import validation
-from pgflow_mp.definition import FlowDefinition, SkipMode, StepDefinition, StepType, make_step
+from pgflow_mp.definition import (
+    ExecutorName,
+    FlowDefinition,
+    SkipMode,
+    StepDefinition,
+    StepType,
+    make_step,
+    with_defaults,
+)
 from pgflow_mp.errors import DefinitionError
-from pgflow_mp.rules import CONDITIONS, FLOW_OPTIONS, SKIP_MODES, STEP_OPTIONS, shown, unknown_option
+from pgflow_mp.rules import (
+    CONDITIONS,
+    FLOW_OPTIONS,
+    FLOW_RUN_OPTIONS,
+    RUN_OPTIONS,
+    SKIP_MODES,
+    STEP_OPTIONS,
+    shown,
+    unknown_option,
+)
 from pgflow_mp.signature import RESERVED, parameters_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_OPTIONS = (*CONDITIONS, *SKIP_MODES, *STEP_OPTIONS)
+_OPTIONS = (*CONDITIONS, *SKIP_MODES, *STEP_OPTIONS, *RUN_OPTIONS)
 _RESERVED_STEPS = {
     **dict.fromkeys(RESERVED, "handlers take it as a parameter with a meaning of its own"),
     "definition": "a flow class keeps its definition there",
@@ -45,6 +62,14 @@ class StepOptions(TypedDict, total=False):
             step and all that depend on it), or ``fail`` the run.
         when_exhausted: What the last failed attempt does: ``fail`` the run (default), ``skip`` or
             ``skip-cascade``.
+        executor: Where the handler runs: ``process`` (default for ``def``), ``async`` (default for ``async def``:
+            an event loop in a child process, shared with other tasks), ``thread`` or ``inline`` (in the worker's
+            own process).
+        processes: How many of the worker's child processes a task takes; else 1.
+        concurrency: The most tasks of this step that one worker runs at once; else no limit of its own.
+        retry_on: The exception class or classes after which a failed attempt is tried again; any other ends the
+            task at once. Else any exception. A timeout or a dead process is always tried again, `NonRetryable`
+            never.
     """
 
     max_attempts: int | None
@@ -55,6 +80,10 @@ class StepOptions(TypedDict, total=False):
     unless: Mapping[str, Any] | None
     when_unmet: SkipMode | None
     when_exhausted: SkipMode | None
+    executor: ExecutorName | None
+    processes: int | None
+    concurrency: int | None
+    retry_on: type[BaseException] | Sequence[type[BaseException]] | None
 
 
 class Step(Generic[P, R]):
@@ -210,7 +239,7 @@ class Flow(metaclass=FlowType):
     """A workflow: subclass it and decorate functions with `step` and `map_step`.
 
     Class keywords: ``slug`` (else the class's name in snake_case), ``max_attempts``, ``base_delay``,
-    ``timeout`` (defaults of the steps; see `StepOptions`).
+    ``timeout``, ``executor``, ``retry_on`` (defaults of the steps; see `StepOptions`).
 
     A subclass of a flow is a flow of its own with a slug of its own; it inherits steps and options as a
     dataclass inherits fields: a step written again keeps its place.
@@ -240,7 +269,7 @@ def _define(cls: FlowType, keywords: dict[str, Any]) -> None:
     owner = f"class {cls.__name__}"
     slug = keywords.pop("slug", None)
     with validation.at(owner):
-        if problem := unknown_option(keywords, ("slug", *FLOW_OPTIONS)):
+        if problem := unknown_option(keywords, ("slug", *FLOW_OPTIONS, *FLOW_RUN_OPTIONS)):
             raise DefinitionError(problem)
         steps = _steps_of(cls)
         _refuse_reserved(steps)
@@ -248,7 +277,7 @@ def _define(cls: FlowType, keywords: dict[str, Any]) -> None:
     cls._definition = FlowDefinition(
         _snake_case(cls.__name__) if slug is None else slug,
         tuple(_step_definition(cls, step, list(steps), owner) for step in steps.values()),
-        **cls._options,
+        **{name: value for name, value in cls._options.items() if name in FLOW_OPTIONS},
         source=_source(cls),
         description=cls.__doc__,
         owner=owner,
@@ -285,7 +314,7 @@ def _inherited_options(cls: FlowType) -> dict[str, Any]:
     return options
 
 
-def _step_definition(cls: type, step: Step[..., Any], order: list[str], owner: str) -> StepDefinition:
+def _step_definition(cls: FlowType, step: Step[..., Any], order: list[str], owner: str) -> StepDefinition:
     options = dict(step.options)
     with validation.at(owner, validation.named("step", step.slug)):
         if step.step_type == "map" and "depends_on" in options:
@@ -294,6 +323,7 @@ def _step_definition(cls: type, step: Step[..., Any], order: list[str], owner: s
         if problem := unknown_option(options, (parents, *_OPTIONS)):
             raise DefinitionError(problem)
         deps = _deps_of(cls, step, options.pop(parents, None), order)
+    options = with_defaults(options, {name: cls._options.get(name) for name in FLOW_RUN_OPTIONS})
     return make_step(step.slug, step.step_type, deps, order, step.handler, options, owner)
 
 

@@ -25,13 +25,27 @@ STEP_OPTIONS: Final = (*FLOW_OPTIONS, "start_delay")
 CONDITIONS: Final = ("when", "unless")
 SKIP_MODES: Final = ("when_unmet", "when_exhausted")
 MODES: Final = ("fail", "skip", "skip-cascade")
+RUN_OPTIONS: Final = ("executor", "processes", "concurrency", "retry_on")
+"""Options of a step that only its worker knows: they are no part of the shape (D-22)."""
+FLOW_RUN_OPTIONS: Final = ("executor", "retry_on")
+"""Those that a flow may give for all its steps."""
+EXECUTORS: Final = ("process", "async", "thread", "inline")
 
-_LEAST: Final = {"max_attempts": 0, "base_delay": 0, "timeout": 1, "start_delay": 0}
+_LEAST: Final = {
+    "max_attempts": 0,
+    "base_delay": 0,
+    "timeout": 1,
+    "start_delay": 0,
+    "processes": 1,
+    "concurrency": 1,
+}
 _UNIT: Final = {
     "max_attempts": "",
     "base_delay": " of seconds",
     "timeout": " of seconds",
     "start_delay": " of seconds",
+    "processes": "",
+    "concurrency": "",
 }
 
 
@@ -66,7 +80,7 @@ def option_problem(name: str, value: object) -> str | None:
     """Say what is wrong with the value of a number option, or None when it is good (core 2.1, 2.2).
 
     Args:
-        name: One of `STEP_OPTIONS`.
+        name: One of `STEP_OPTIONS`, `processes` or `concurrency`.
         value: What was given; None means "not set" and is always good.
     """
     if value is None:
@@ -85,6 +99,23 @@ def mode_problem(name: str, value: object) -> str | None:
         return None
     allowed = ", ".join(repr(mode) for mode in MODES)
     return f"{name} must be one of {allowed}, not {shown(value)}{did_you_mean(value, MODES)}"
+
+
+def executor_problem(value: object) -> str | None:
+    """Say what is wrong with `executor`, or None when it is good."""
+    if value is None or (isinstance(value, str) and value in EXECUTORS):
+        return None
+    allowed = ", ".join(repr(executor) for executor in EXECUTORS)
+    return f"executor must be one of {allowed}, not {shown(value)}{did_you_mean(value, EXECUTORS)}"
+
+
+def exceptions_problem(value: object) -> str | None:
+    """Say what is wrong with `retry_on`, or None when it is good: an exception class, or several."""
+    several = value if isinstance(value, tuple | list | set | frozenset) else (value,)
+    for one in several:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            return f"retry_on takes an exception class or a tuple of them, not {shown(one)}"
+    return None
 
 
 def unknown_option(given: Iterable[str], known: Collection[str]) -> str | None:

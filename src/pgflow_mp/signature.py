@@ -64,6 +64,14 @@ def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
     return tuple(_read(parameter) for parameter in signature.parameters.values())
 
 
+def is_async(handler: object) -> bool:
+    """Whether the handler is an `async def`, also behind decorators that keep its name, or an object called so."""
+    if not callable(handler):
+        return False
+    function = inspect.unwrap(handler)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
 def _signature(handler: Callable[..., Any]) -> inspect.Signature:
     if sys.version_info >= (3, 14):  # annotations are evaluated late there; those for type checkers only cannot be
         from annotationlib import Format

@@ -19,13 +19,15 @@ from pgflow_mp.rules import (
     SKIP_MODES,
     STEP_OPTIONS,
     did_you_mean,
+    exceptions_problem,
+    executor_problem,
     mode_problem,
     option_problem,
     shown,
     slug_problem,
     unknown_option,
 )
-from pgflow_mp.signature import ITEM, RESERVED
+from pgflow_mp.signature import ITEM, RESERVED, is_async
 
 if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition, StepDefinition
@@ -70,8 +72,27 @@ def check_step(step: StepDefinition) -> None:
             _refuse(f"{name} must be a JSON object (a dict), not {shown(value)}")
     if step.when_unmet != "skip":
         check_condition_given({"when_unmet": step.when_unmet, "when": step.when, "unless": step.unless})
+    _check_run_options(step)
     check_deps_value(step.deps)
     _check_deps_of(step)
+
+
+def _check_run_options(step: StepDefinition) -> None:
+    _refuse(executor_problem(step.executor))
+    for name in ("processes", "concurrency"):
+        _refuse(option_problem(name, getattr(step, name)))
+    if step.retry_on is not None:
+        _refuse(exceptions_problem(step.retry_on))
+    if step.executor == "async" and step.handler is not None and not is_async(step.handler):
+        _refuse(
+            "executor='async' runs `async def` handlers, and this one is a plain function, which would block the "
+            "event loop for its neighbours; write it as `async def`, or use 'thread' or 'process'"
+        )
+    if step.processes is not None and step.runs_in != "process":
+        _refuse(
+            f"processes= says how many child processes a task takes, but this step runs with "
+            f"executor={step.runs_in!r}; drop it, or add executor='process'"
+        )
 
 
 def check_condition_given(given: Mapping[str, Any]) -> None:

@@ -30,8 +30,9 @@ class Verdict:
         output: JSON text, or None for SQL NULL; meaningless where `error` is set.
         error: The text of the failure, None where it returned.
         reason: `raised` or `output`.
-        retryable: False after `NonRetryable`. An output that is no JSON fails by policy, as any bug of a
-            handler does: what it returns may depend on the world, and the contract knows no other way.
+        retryable: False after `NonRetryable`, and after what the step's `retry_on` does not name. An output that
+            is no JSON fails by policy, as any bug of a handler does: what it returns may depend on the world, and
+            the contract knows no other way.
         exception: What it raised.
     """
 
@@ -76,9 +77,26 @@ def _failed(step: StepDefinition, error: BaseException, reason: FailureReason, s
         seconds,
         error=storable(handler.error_text(error, step)),
         reason=reason,
-        retryable=not isinstance(error, NonRetryable),
+        retryable=reason != "raised" or is_retryable(error, step.retry_on),
         exception=error,
     )
+
+
+def is_retryable(error: BaseException, retry_on: tuple[type[BaseException], ...] | None) -> bool:
+    """Whether an attempt that raised this may be followed by another.
+
+    A group (of a `TaskGroup`, say) may if it is named itself or all its members may; one `NonRetryable` ends the task.
+
+    Args:
+        error: What the handler raised.
+        retry_on: The step's option; None allows every exception but `NonRetryable`.
+    """
+    if isinstance(error, NonRetryable):
+        return False
+    if isinstance(error, BaseExceptionGroup):
+        named = retry_on is None or isinstance(error, retry_on)
+        return all(is_retryable(member, None if named else retry_on) for member in error.exceptions)
+    return retry_on is None or isinstance(error, retry_on)
 
 
 def storable(text: str) -> str:

@@ -19,18 +19,23 @@ begin
 
   for batch in
     select
-      st.queue_name,
-      bool_or(coalesce(st.opt_start_delay, 0) = 0) as visible,
-      array_agg(s.flow_slug order by given.place) as flow_slugs,
-      array_agg(s.run_id order by given.place) as run_ids,
-      array_agg(s.step_slug order by given.place) as step_slugs,
-      array_agg(s.initial_tasks order by given.place) as sizes,
-      array_agg(coalesce(st.opt_start_delay, 0) order by given.place) as delays
-    from unnest(_enqueue_tasks.run_ids, _enqueue_tasks.step_slugs) with ordinality as given (run_id, step_slug, place)
-    join pgflow.step_states as s on s.run_id = given.run_id and s.step_slug = given.step_slug
-    join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
-    group by st.queue_name
-    order by st.queue_name
+      ready.queue_name,
+      bool_or(ready.delay = 0) as visible,
+      array_agg(ready.flow_slug) as flow_slugs,
+      array_agg(ready.run_id) as run_ids,
+      array_agg(ready.step_slug) as step_slugs,
+      array_agg(ready.initial_tasks) as sizes,
+      array_agg(ready.delay) as delays
+    from (
+      select st.queue_name, s.flow_slug, s.run_id, s.step_slug, s.initial_tasks, coalesce(st.opt_start_delay, 0) as delay
+      from unnest(_enqueue_tasks.run_ids, _enqueue_tasks.step_slugs)
+        with ordinality as given (run_id, step_slug, place)
+      join pgflow.step_states as s on s.run_id = given.run_id and s.step_slug = given.step_slug
+      join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
+      order by st.queue_name, given.place
+    ) as ready
+    group by ready.queue_name
+    order by ready.queue_name
   loop
     execute format(
       $query$

@@ -5,6 +5,8 @@
 -- the locked tasks are hidden for the effective timeout + 2 s (generations ST5-2) and only tasks whose message
 -- was still there are started (strict: a missing one fails the claim, ST5-3); started_at is never before
 -- queued_at, although our transaction may be older than the task (core X-3).
+--
+-- `offset 0` keeps the planner from taking a key apart; see _live_flows.
 create or replace function pgflow_mp._claim_messages(
   flow_slug text, queue_name text, only_step text, msg_ids bigint[], worker_id uuid, wanted int,
   strict boolean default false
@@ -25,16 +27,24 @@ declare
   delays double precision[];
 begin
   with claimable as (
-    select t.message_id, coalesce(st.opt_timeout, f.opt_timeout) as timeout
-    from pgflow.step_tasks as t
-    join pgflow.runs as r on r.run_id = t.run_id and r.status = 'started'
-    join pgflow.step_states as s
-      on s.run_id = t.run_id and s.step_slug = t.step_slug and s.status = 'started'
-    join pgflow.steps as st on st.flow_slug = t.flow_slug and st.step_slug = t.step_slug
-    join pgflow.flows as f on f.flow_slug = t.flow_slug
-    where t.queue_name = _claim_messages.queue_name
-      and t.message_id = any(_claim_messages.msg_ids)
-      and t.flow_slug = _claim_messages.flow_slug
+    select t.message_id, live.timeout
+    from (
+      select _claim_messages.queue_name as queue_name, id from unnest(_claim_messages.msg_ids) as id offset 0
+    ) as message
+    join pgflow.step_tasks as t on t.queue_name = message.queue_name and t.message_id = message.id
+    cross join lateral (
+      select coalesce(st.opt_timeout, f.opt_timeout) as timeout
+      from pgflow.step_states as s
+      join pgflow.runs as r on r.run_id = s.run_id
+      join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
+      join pgflow.flows as f on f.flow_slug = s.flow_slug
+      where s.run_id = t.run_id
+        and s.step_slug = t.step_slug
+        and s.status = 'started'
+        and r.status = 'started'
+      offset 0
+    ) as live
+    where t.flow_slug = _claim_messages.flow_slug
       and t.status = 'queued'
       and (_claim_messages.only_step is null or t.step_slug = _claim_messages.only_step)
     order by t.message_id
@@ -63,8 +73,11 @@ begin
           attempts_count = t.attempts_count + 1,
           started_at = greatest(now(), t.queued_at),
           last_worker_id = _claim_messages.worker_id
-      where t.queue_name = _claim_messages.queue_name
-        and t.message_id = any(found_ids)
+      from (
+        select _claim_messages.queue_name as queue_name, id from unnest(found_ids) as id offset 0
+      ) as message
+      where t.queue_name = message.queue_name
+        and t.message_id = message.id
         and t.status = 'queued'
       returning t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count
     ),

@@ -19,14 +19,12 @@ begin
   into queue_names, message_ids
   from unnest(
     _archive_late_messages.run_ids, _archive_late_messages.step_slugs, _archive_late_messages.task_indexes,
-    _archive_late_messages.is_done
-  ) as given (run_id, step_slug, task_index, is_done)
+    _archive_late_messages.is_done, pgflow_mp._live_flows(run_ids, step_slugs)
+  ) as given (run_id, step_slug, task_index, is_done, live_flow)
   join pgflow.step_tasks as t
     on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
-  join pgflow.step_states as s on s.run_id = t.run_id and s.step_slug = t.step_slug
-  join pgflow.runs as r on r.run_id = t.run_id
   where not given.is_done
-    and (s.status <> 'started' or r.status <> 'started');
+    and given.live_flow is null;
   perform pgflow_mp._archive_messages(queue_names, message_ids);
 end;
 $$;

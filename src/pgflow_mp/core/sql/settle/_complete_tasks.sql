@@ -17,6 +17,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  live_flows text[] := pgflow_mp._live_flows(run_ids, step_slugs);
   places int[];
   done_runs uuid[];
   done_steps text[];
@@ -32,12 +33,10 @@ begin
         output = given.output
     from unnest(
       _complete_tasks.run_ids, _complete_tasks.step_slugs, _complete_tasks.task_indexes, _complete_tasks.attempts,
-      _complete_tasks.worker_ids, _complete_tasks.outputs, _complete_tasks.waves
-    ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, output, wave, place)
-    join pgflow.runs as r on r.run_id = given.run_id and r.status = 'started'
-    join pgflow.step_states as s
-      on s.run_id = given.run_id and s.step_slug = given.step_slug and s.status = 'started'
+      _complete_tasks.worker_ids, _complete_tasks.outputs, _complete_tasks.waves, live_flows
+    ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, output, wave, flow_slug, place)
     where given.wave = _complete_tasks.wave
+      and given.flow_slug is not null
       and t.run_id = given.run_id
       and t.step_slug = given.step_slug
       and t.task_index = given.task_index
@@ -54,10 +53,10 @@ begin
           join pgflow.steps as parent
             on parent.flow_slug = d.flow_slug and parent.step_slug = d.dep_slug and parent.step_type = 'single'
           join pgflow.step_states as child_state
-            on child_state.run_id = s.run_id and child_state.step_slug = d.step_slug
+            on child_state.run_id = given.run_id and child_state.step_slug = d.step_slug
             and child_state.initial_tasks is null
-          where d.flow_slug = s.flow_slug
-            and d.dep_slug = s.step_slug
+          where d.flow_slug = given.flow_slug
+            and d.dep_slug = given.step_slug
         )
       )
     returning given.place, t.run_id, t.step_slug, t.queue_name, t.message_id
@@ -96,15 +95,12 @@ begin
       select given.run_id, given.step_slug, count(*) as tasks, max(given.place) as place
       from unnest(done_runs, done_steps, places) as given (run_id, step_slug, place)
       group by given.run_id, given.step_slug
-    ) as done
-    cross join lateral (
-      select own.step_type
-      from pgflow.runs as r
-      join pgflow.steps as own on own.flow_slug = r.flow_slug and own.step_slug = done.step_slug
-      where r.run_id = done.run_id
-    ) as st
+    ) as done,
+    pgflow.steps as st
     where s.run_id = done.run_id
       and s.step_slug = done.step_slug
+      and st.flow_slug = s.flow_slug
+      and st.step_slug = s.step_slug
     returning s.run_id, s.step_slug, s.status, done.place
   )
   select

@@ -14,6 +14,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  live_flows text[];
   places int[] := '{}';
   turn_places int[];
   queue_names text[];
@@ -26,17 +27,15 @@ declare
   skipped_errors text[];
 begin
   loop
+    live_flows := pgflow_mp._live_flows(run_ids, step_slugs);
     with turn as (
       select distinct on (t.run_id)
         given.place, t.run_id, t.step_slug, t.task_index, given.error, st.when_exhausted
       from unnest(
         _exhaust_tasks.run_ids, _exhaust_tasks.step_slugs, _exhaust_tasks.task_indexes, _exhaust_tasks.attempts,
-        _exhaust_tasks.worker_ids, _exhaust_tasks.errors, _exhaust_tasks.waves
-      ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, wave, place)
-      join pgflow.runs as r on r.run_id = given.run_id and r.status = 'started'
-      join pgflow.step_states as s
-        on s.run_id = given.run_id and s.step_slug = given.step_slug and s.status = 'started'
-      join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
+        _exhaust_tasks.worker_ids, _exhaust_tasks.errors, _exhaust_tasks.waves, live_flows
+      ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, wave, flow_slug, place)
+      join pgflow.steps as st on st.flow_slug = given.flow_slug and st.step_slug = given.step_slug
       join pgflow.step_tasks as t
         on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
       where given.wave < 0

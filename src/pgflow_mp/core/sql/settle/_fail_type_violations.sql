@@ -13,6 +13,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  live_flows text[] := pgflow_mp._live_flows(run_ids, step_slugs);
   violation record;
   places int[] := '{}';
 begin
@@ -21,18 +22,16 @@ begin
     select distinct on (t.run_id)
       given.place, t.run_id, t.step_slug, t.task_index, t.queue_name, t.message_id, given.output,
       coalesce(jsonb_typeof(given.output), 'null') as produced,
-      pgflow_mp._child_awaiting_array(s.run_id, s.flow_slug, s.step_slug) as child_slug
+      pgflow_mp._child_awaiting_array(given.run_id, given.flow_slug, given.step_slug) as child_slug
     from unnest(
       _fail_type_violations.run_ids, _fail_type_violations.step_slugs, _fail_type_violations.task_indexes,
       _fail_type_violations.attempts, _fail_type_violations.worker_ids, _fail_type_violations.outputs,
-      _fail_type_violations.waves
-    ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, output, wave, place)
-    join pgflow.runs as r on r.run_id = given.run_id and r.status = 'started'
-    join pgflow.step_states as s
-      on s.run_id = given.run_id and s.step_slug = given.step_slug and s.status = 'started'
+      _fail_type_violations.waves, live_flows
+    ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, output, wave, flow_slug, place)
     join pgflow.step_tasks as t
       on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
     where given.wave > 0
+      and given.flow_slug is not null
       and jsonb_typeof(given.output) is distinct from 'array'
       and (
         (given.attempt is null and given.worker_id is null)
@@ -42,7 +41,7 @@ begin
           and (given.worker_id is null or t.last_worker_id = given.worker_id)
         )
       )
-      and pgflow_mp._child_awaiting_array(s.run_id, s.flow_slug, s.step_slug) is not null
+      and pgflow_mp._child_awaiting_array(given.run_id, given.flow_slug, given.step_slug) is not null
     order by t.run_id, given.place
   loop
     update pgflow.step_tasks as t

@@ -14,6 +14,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  live_flows text[] := pgflow_mp._live_flows(run_ids, step_slugs);
   places int[];
   retried_runs uuid[];
   retried_steps text[];
@@ -30,13 +31,11 @@ begin
         permanently_stalled_at = null
     from unnest(
       _retry_tasks.run_ids, _retry_tasks.step_slugs, _retry_tasks.task_indexes, _retry_tasks.attempts,
-      _retry_tasks.worker_ids, _retry_tasks.errors, _retry_tasks.retryable, _retry_tasks.waves
-    ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, retryable, wave, place)
-    join pgflow.runs as r on r.run_id = given.run_id and r.status = 'started'
-    join pgflow.step_states as s
-      on s.run_id = given.run_id and s.step_slug = given.step_slug and s.status = 'started'
-    join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
-    join pgflow.flows as f on f.flow_slug = s.flow_slug
+      _retry_tasks.worker_ids, _retry_tasks.errors, _retry_tasks.retryable, _retry_tasks.waves, live_flows
+    ) with ordinality
+      as given (run_id, step_slug, task_index, attempt, worker_id, error, retryable, wave, flow_slug, place)
+    join pgflow.steps as st on st.flow_slug = given.flow_slug and st.step_slug = given.step_slug
+    join pgflow.flows as f on f.flow_slug = given.flow_slug
     where given.wave < 0
       and given.retryable is not false
       and t.run_id = given.run_id

@@ -26,7 +26,8 @@ begin
     set status = 'queued',
         attempts_count = t.attempts_count - 1,
         started_at = null,
-        last_worker_id = null
+        last_worker_id = null,
+        permanently_stalled_at = null
     from unnest(
       give_back_tasks.run_ids, give_back_tasks.step_slugs, give_back_tasks.task_indexes, give_back_tasks.attempts,
       give_back_tasks.worker_ids

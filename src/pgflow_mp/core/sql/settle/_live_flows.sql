@@ -1,0 +1,30 @@
+-- For each given step of a run: its flow's slug while both are started, else NULL; in order.
+--
+-- Outcomes are looked up by full keys that all come from one place, here and in the statements that use this result.
+-- With several tables to take a key's parts from, a plan that looks good on small tables may search an index by the
+-- first part only, and then visits all tasks of a large map for each of them.
+create or replace function pgflow_mp._live_flows(run_ids uuid[], step_slugs text[])
+returns text[]
+language plpgsql
+set search_path = ''
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
+begin
+  return (
+    select array_agg(live.flow_slug order by given.place)
+    from unnest(_live_flows.run_ids, _live_flows.step_slugs) with ordinality as given (run_id, step_slug, place)
+    left join lateral (
+      select s.flow_slug
+      from pgflow.step_states as s
+      join pgflow.runs as r on r.run_id = s.run_id
+      where s.run_id = given.run_id
+        and s.step_slug = given.step_slug
+        and s.status = 'started'
+        and r.status = 'started'
+      offset 0
+    ) as live on true
+  );
+end;
+$$;

@@ -144,6 +144,12 @@ class TestStartTasks:
         assert rows(machine.conn, "select * from pgmq.q_f order by 1") == before
         assert machine.task(two_steps[0], "a", "attempts_count") == 1
 
+    def test_an_id_given_twice_is_one_id(self, machine, two_steps):
+        """core 3.13.1, 3.13.3: one row per task; generations ST5-3 counts tasks, not ids."""
+        first, second = machine.read("f")
+        started = machine.start_tasks("f", [first, second, first, 10**9, 10**9])
+        assert sorted(task["msg_id"] for task in started) == [first, second]
+
     def test_a_missing_message_fails_the_whole_claim(self, machine, two_steps):
         """generations ST5-3 [T]: 22P02 and this text; everything is rolled back."""
         ids = machine.read("f")

@@ -223,6 +223,24 @@ class TestStalledForGood:
         machine.settle([(task, 1)])
         assert machine.status(running) == "completed"
 
+    def test_a_task_given_back_meanwhile_is_no_stalled_one_any_more(self, machine, running):
+        """D-4: as if the attempt had never begun, so that recovery does not end the next one while it is healthy."""
+        machine.conn.execute("update pgflow.step_tasks set requeued_count = 3 where run_id = %s", [running])
+        (task,) = rows(machine.conn, "select attempts_count, last_worker_id from pgflow.step_tasks")
+        machine.backdate(running, 1000)
+        value(machine.conn, REQUEUE)
+        assert machine.task(running, "a", "permanently_stalled_at is not null")
+        given_back = value(
+            machine.conn,
+            "select pgflow_mp.give_back_tasks(array[%s::uuid], '{a}', '{0}', array[%s], array[%s::uuid])",
+            running,
+            *task,
+        )
+        assert given_back == 1
+        assert len(machine.claim("f")) == 1
+        assert machine.recover() == 0
+        assert machine.task(running, "a", "status") == "started"
+
 
 class TestLeftovers:
     def test_messages_without_a_live_task_are_archived(self, machine):

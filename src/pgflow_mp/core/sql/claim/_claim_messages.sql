@@ -29,7 +29,7 @@ begin
   with claimable as (
     select t.message_id, live.timeout
     from (
-      select _claim_messages.queue_name as queue_name, id from unnest(_claim_messages.msg_ids) as id offset 0
+      select distinct _claim_messages.queue_name as queue_name, id from unnest(_claim_messages.msg_ids) as id offset 0
     ) as message
     join pgflow.step_tasks as t on t.queue_name = message.queue_name and t.message_id = message.id
     cross join lateral (

@@ -137,7 +137,7 @@ def test_a_child_that_has_grown_is_replaced_and_no_task_is_lost():
 
 
 def test_a_child_that_will_not_retire_is_killed(monkeypatch):
-    monkeypatch.setattr("pgflow_mp.executors.process.pool._RETIRE_TIME", 0.3)
+    monkeypatch.setattr("pgflow_mp.executors.process.household._RETIRE_TIME", 0.3)
 
     def stay(flow_input):
         import threading
@@ -255,7 +255,7 @@ def test_a_system_without_room_for_a_process_is_asked_again_before_the_pool_brea
 
 def test_a_child_that_says_nothing_counts_as_dead(monkeypatch):
     half_a_setup = wire.pack(wire.Kind.SETUP, 0, b"{}")[:-1]
-    monkeypatch.setattr("pgflow_mp.executors.process.pool.wire.pack", lambda *_: half_a_setup)
+    monkeypatch.setattr("pgflow_mp.executors.process.household.wire.pack", lambda *_: half_a_setup)
 
     async def main():
         with pytest.raises(PoolBroken, match=r"did not report within 0\.2 s"):

@@ -28,16 +28,19 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
 from multiprocess import parent_process
 
 from pgflow_mp.context import Context
-from pgflow_mp.executors.perform import perform, storable
+from pgflow_mp.executors.perform import Verdict, perform, storable
 from pgflow_mp.executors.process import guard, logs, wire
-from pgflow_mp.executors.process.handlers import NotImportableError, Shelf
+from pgflow_mp.executors.process.handlers import Item, NotImportableError, Shelf
 from pgflow_mp.executors.process.wire import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OOM_PENALTY = 500
 _F_SETSIG = 10  # Linux's fcntl.h; Python has no name for it
@@ -53,18 +56,29 @@ def main(pipe: int, output: int, trace: int) -> None:
         output: Where stdout and stderr go.
         trace: Where faulthandler writes.
     """
+    live(Link(pipe), output, trace, _serve)
+
+
+def live(link: Link, output: int, trace: int, serve: Callable[[Link, dict[str, Any]], None]) -> None:
+    """Guard this process, greet the parent, and serve it for as long as it is there.
+
+    Args:
+        link: The task pipe.
+        output: Where stdout and stderr go.
+        trace: Where faulthandler writes.
+        serve: What to do then; gets the link and the settings.
+    """
     os.setsid()
     _redirect(output)
     _set_signals(trace)
     _end_with_parent()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        link = Link(pipe)
         settings = json.loads(link.receive().payload)
         _settle_in(settings)
         logs.install(link, settings["log_levels"])
         hello = {"pid": os.getpid(), "preload_failures": guard.preload_failures}
         link.send(Kind.HELLO, 0, wire.pack_json(hello))
-        _serve(link, report_memory=settings["report_memory"])
+        serve(link, settings)
 
 
 class Link:
@@ -115,13 +129,13 @@ def _unblock() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SHUTDOWN)
 
 
-def _serve(link: Link, *, report_memory: bool) -> None:
+def _serve(link: Link, settings: dict[str, Any]) -> None:
     shelf = Shelf()
     while True:
         kind, number, payload = link.receive()
         if kind == Kind.RUN:
             link.number = number
-            answer = _run(shelf, payload, report_memory=report_memory)
+            answer = _run(shelf, payload, report_memory=settings["report_memory"])
             if not link.is_ours:
                 os._exit(0)  # the handler forked, and its copy returned as well
             link.send(answer[0], number, answer[1])
@@ -133,29 +147,44 @@ def _serve(link: Link, *, report_memory: bool) -> None:
 
 def _run(shelf: Shelf, payload: bytes, *, report_memory: bool) -> tuple[int, bytes]:
     run = wire.Run.unpack(payload)
+    found = find(shelf, run)
+    if not isinstance(found, Item):
+        return found
+    verdict = perform(found.step, context_of(run, found), run.input, run.flow_input or None)
+    _flush()
+    return report(verdict, resident_memory() if report_memory else 0)
+
+
+def find(shelf: Shelf, run: wire.Run) -> Item | tuple[int, bytes]:
+    """Return the step that the parent names, or what to answer where that cannot be had here (kind, payload)."""
     try:
-        flow_slug, step = shelf.find(run.head)
+        return shelf.find(run.head)
     except NotImportableError as error:
         return Kind.MISS, storable(str(error)).encode()
     except BaseException as error:  # noqa: BLE001 - unpickling runs the user's code
         text = storable(f"the handler cannot be loaded: {type(error).__name__}: {error}")
         return Kind.FAIL, wire.Report(0.0, 0, flag=True).pack(wire.pack_json((text, "raised")))
-    ctx = Context.begin(
-        flow_slug=flow_slug,
+
+
+def context_of(run: wire.Run, item: Item) -> Context:
+    """Return the context of an attempt that begins now."""
+    return Context.begin(
+        flow_slug=item.flow_slug,
         run_id=UUID(bytes=run.run_id),
-        step_slug=step.slug,
+        step_slug=item.step.slug,
         task_index=run.task_index,
         attempt=run.attempt,
         timeout=run.timeout,
     )
-    verdict = perform(step, ctx, run.input, run.flow_input or None)
-    _flush()
-    memory = resident_memory() if report_memory else 0
+
+
+def report(verdict: Verdict, memory: int) -> tuple[int, bytes]:
+    """Return what to answer the parent: kind and payload."""
     if verdict.error is not None:
-        report = wire.Report(verdict.seconds, memory, verdict.retryable)
-        return Kind.FAIL, report.pack(wire.pack_json((verdict.error, verdict.reason)))
-    report = wire.Report(verdict.seconds, memory, verdict.output is None)
-    return Kind.DONE, report.pack((verdict.output or "").encode())
+        head = wire.Report(verdict.seconds, memory, verdict.retryable)
+        return Kind.FAIL, head.pack(wire.pack_json((verdict.error, verdict.reason)))
+    head = wire.Report(verdict.seconds, memory, verdict.output is None)
+    return Kind.DONE, head.pack((verdict.output or "").encode())
 
 
 def resident_memory() -> int:

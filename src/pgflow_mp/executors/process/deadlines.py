@@ -8,12 +8,12 @@ could not interrupt C code.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from pgflow_mp.executors.process.port import State
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from pgflow_mp.executors.process.port import Port
@@ -26,12 +26,11 @@ class Deadlines:
     """Kills children whose call is out of time.
 
     Args:
-        loop: The pool's loop.
         on_killed: Called when a child was killed; its call is still on it.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_killed: Callable[[Port], None]) -> None:
-        self._loop = loop
+    def __init__(self, on_killed: Callable[[Port], None]) -> None:
+        self._loop = asyncio.get_running_loop()
         self._on_killed = on_killed
 
     def watch(self, child: Port, deadline: float) -> None:

@@ -16,6 +16,7 @@ Importing this module imports `multiprocess` and with it `dill` (60 ms): only a 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -49,12 +50,13 @@ def _arrive(duplicate: Any) -> int:
     return fd
 
 
-def start(method: str, preload: tuple[str, ...], fds: tuple[int, int, int]) -> ForkedChild | SpawnedChild:
-    """Start a child that runs `child.main` with copies of `fds` (task pipe, output pipe, trace file).
+def start(method: str, preload: tuple[str, ...], module: str, fds: tuple[int, int, int]) -> ForkedChild | SpawnedChild:
+    """Start a child that runs `main` of a module with copies of `fds` (task pipe, output pipe, trace file).
 
     Args:
         method: "forkserver" or "spawn".
         preload: Modules that the fork server imports before it forks; spawn has no use for them.
+        module: `child` here, or another with a `main` of the same kind.
         fds: Descriptors of this process; close the child's ends here afterwards.
 
     Raises:
@@ -62,7 +64,10 @@ def start(method: str, preload: tuple[str, ...], fds: tuple[int, int, int]) -> F
         ValueError: No such start method on this platform.
     """
     process = multiprocess.get_context(method).Process(
-        target=child.main, args=tuple(SharedFd(fd) for fd in fds), name="pgflow-mp child", daemon=False
+        target=importlib.import_module(module).main,
+        args=tuple(SharedFd(fd) for fd in fds),
+        name="pgflow-mp child",
+        daemon=False,
     )
     return ForkedChild(process, preload) if method == "forkserver" else SpawnedChild(process)
 

@@ -40,12 +40,14 @@ class Recipe:
         preload: Modules that the fork server imports before it forks.
         setup: The first frame that each child gets.
         start_timeout: Seconds that a child has for its first word.
+        module: What runs in a child: the `main` of this module.
     """
 
     method: str
     preload: tuple[str, ...]
     setup: bytes
     start_timeout: float
+    module: str
 
 
 class Nursery:
@@ -89,7 +91,7 @@ class Nursery:
             return
         child = Port(self._loop, self._watcher, self._sink)
         try:
-            child.start(self._recipe.method, self._recipe.preload)
+            child.start(self._recipe.method, self._recipe.preload, self._recipe.module)
         except (OSError, EOFError) as error:  # no room for a process; the fork server went away
             self.failed(f"{type(error).__name__}: {error}", pause=True)
             return

@@ -2,37 +2,32 @@
 
     STARTING -> IDLE <-> BUSY -> RETIRING -> GONE        BUSY -> EXPIRED -> GONE
 
-One asyncio loop does all of it (D-26); it reads and writes the pipes without blocking and starts no thread. Only
-the loop touches the pool, so there are no locks. A child has one call at a time, and calls for which there is no
-child wait here: handing a busy child more would save 15 microseconds a task, and would cost fairness, and the
-certainty that the call of a dead child is the one that was running.
+A child has one call at a time, and calls for which there is no child wait here: handing a busy child more would
+save 15 microseconds a task, and would cost fairness, and the certainty that the call of a dead child is the one
+that was running.
 
 A step past its deadline is killed with its process group and fails (`deadlines`); a child that dies fails its
 call with the cause in words. Either is replaced at once, and the others notice nothing (`nursery`). A child that
 has done `max_tasks_per_child` calls, or holds more than `max_memory_per_child`, ends after its call and loses
 none.
+
+A call whose step takes several processes runs in one child while as many others as it says stay idle. It waits
+at the head of the queue until so many are idle, and those behind it wait too, or it would never get its turn.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
 import json
 import logging
 import os
-import sys
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
-from pgflow_mp.errors import PgflowError
-from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
+from pgflow_mp.executors.base import Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import storable
-from pgflow_mp.executors.process import deaths, logs, wire
+from pgflow_mp.executors.process import deaths
 from pgflow_mp.executors.process.deadlines import Deadlines
-from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
-from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
+from pgflow_mp.executors.process.household import Household
 from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State
 from pgflow_mp.executors.process.wire import Frame, Kind
@@ -40,31 +35,33 @@ from pgflow_mp.executors.process.wire import Frame, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pgflow_mp.executors.process.handlers import Parcel
+    from pgflow_mp.executors.process.nursery import PoolBroken
     from pgflow_mp.executors.process.output import OutputSink
 
 logger = logging.getLogger("pgflow_mp.pool")
 
 IDLE, BUSY = State.IDLE, State.BUSY  # an enum's members are slow to look up in Python 3.11
-_MEGABYTE = 1024 * 1024
-_RETIRE_TIME = 5.0  # seconds that a retired child has to end (its exit handlers run)
+
+RESERVE_SECONDS = 20.0
+"""How long a call that takes several processes may wait for them; a claim counts as stalled after 30 s more than
+its timeout (core ST-4)."""
 
 
-class ProcessPool:
-    """An `Executor` whose calls run in child processes.
+class ProcessPool(Household):
+    """An `Executor` whose calls run in child processes, one at a time in each.
 
     Args:
         on_outcome: Called in the loop with each outcome.
         size: How many children; as many as this process may use cores by default.
-        method: "forkserver" or "spawn"; by default the first where there is one and it is safe (not macOS).
-        preload: Modules that the fork server imports once, before it forks (the flows'). They must not start
-            threads or open connections when imported. What cannot be imported is logged, and left to the children.
-        max_tasks_per_child: A child is replaced after so many calls.
-        max_memory_per_child: A child is replaced when it holds more than so many MB after a call.
-        start_timeout: Seconds until a child that has not said a word counts as dead.
-        on_room: Called in the loop when `free` has grown without an outcome.
-        on_broken: Called in the loop with the reason when no child can be started any more.
-        on_output: Called in the loop with what children print (the call that printed it if any, and whole lines);
-            by default it goes to stderr, with the step in front.
+        method: Start method; see `Household`, also for all that follows.
+        preload: Modules to import before children are forked.
+        max_tasks_per_child: Calls after which a child is replaced.
+        max_memory_per_child: MB after which a child is replaced.
+        start_timeout: Seconds that a child has for its first word.
+        on_room: Called when `free` has grown without an outcome.
+        on_broken: Called when no child can be started any more.
+        on_output: Called with what children print.
     """
 
     def __init__(
@@ -81,53 +78,37 @@ class ProcessPool:
         on_broken: Callable[[PoolBroken], None] | None = None,
         on_output: OutputSink = to_stderr,
     ) -> None:
-        self.on_outcome = on_outcome
-        self.on_room = on_room
-        self.on_broken = on_broken
-        self._size = usable_cores() if size is None else size
-        if self._size < 1:
-            raise ValueError(f"a pool needs at least one process, not {self._size}")
-        self._method = method or ("spawn" if sys.platform == "darwin" else "forkserver")
-        self._preload = tuple(dict.fromkeys(preload))
-        self._start_timeout = start_timeout
-        self._max_tasks = max_tasks_per_child
-        self._max_memory = None if max_memory_per_child is None else max_memory_per_child * _MEGABYTE
-        self._sink = on_output
-        self._nursery: Nursery | None = None  # once started
-        self._packer = Packer()
-        self._numbers = itertools.count(1)
-        self._queue: deque[tuple[float, TaskCall]] = deque()
+        super().__init__(
+            on_outcome,
+            children=usable_cores() if size is None else size,
+            method=method,
+            preload=preload,
+            max_tasks_per_child=max_tasks_per_child,
+            max_memory_per_child=max_memory_per_child,
+            start_timeout=start_timeout,
+            on_room=on_room,
+            on_broken=on_broken,
+            on_output=on_output,
+        )
         self._idle: list[Port] = []
-        self._unfinished: list[TaskCall] = []
-        self._closing = False
-        self._changed = asyncio.Event()  # something that `start` or `close` waits for may have happened
+        self._kept_idle = 0  # children that running calls have for themselves besides their own
 
     # The executor ----------------------------------------------------------------------------------------
 
     @property
     def size(self) -> int:
         """How many children there are to be."""
-        return self._size
+        return self._wanted
 
     @property
     def free(self) -> int:
-        """Idle children less waiting calls."""
-        return len(self._idle) - len(self._queue)
-
-    @property
-    def broken(self) -> PoolBroken | None:
-        """Why no child can be started any more, if so."""
-        return None if self._nursery is None else self._nursery.broken
+        """Idle children that no call keeps for itself, less those that waiting calls take."""
+        return len(self._idle) - self._kept_idle - sum(self._weight(call) for _, call in self._queue)
 
     @property
     def running(self) -> int:
         """How many calls are with a child."""
         return sum(child.call is not None for child in self._children)
-
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the children that have reported for duty."""
-        return [child.pid for child in self._children if child.pid is not None]
 
     async def start(self) -> None:
         """Start the children and wait until all are ready.
@@ -135,140 +116,57 @@ class ProcessPool:
         Raises:
             PoolBroken: They cannot be started; the text has the reason that they gave.
         """
-        self._loop = asyncio.get_running_loop()
-        recipe = Recipe(
-            method=self._method,
-            preload=self._preload,
-            setup=wire.pack(Kind.SETUP, 0, self._settings()),
-            start_timeout=self._start_timeout,
-        )
-        nursery = self._nursery = Nursery(self._loop, recipe, self, self._sink, self._tell_broken)
-        self._deadlines = Deadlines(self._loop, self._fail_expired)
-        for _ in range(self._size):
-            nursery.spawn()
-        try:
-            await self._until(lambda: nursery.broken is not None or len(self.pids) >= self._size)
-        except BaseException:
-            nursery.close()
-            raise
-        if nursery.broken is not None:
-            await self.close(0)
-            raise nursery.broken
-
-    def submit(self, call: TaskCall) -> None:
-        """Hand the call to an idle child, or keep it until there is one.
-
-        Raises:
-            PoolBroken: The pool is broken; the call was not taken.
-        """
-        if (broken := self.broken) is not None:
-            raise broken
-        if self._closing:
-            raise PgflowError("the pool is closing and takes no more calls")
-        self._queue.append((time.monotonic(), call))
-        self._feed()
+        self._deadlines = Deadlines(self._fail_expired)
+        await super().start()
 
     def take_back(self, older_than: float) -> list[TaskCall]:
-        """Give back, oldest first, the calls that have waited `older_than` seconds unstarted (D-27)."""
-        before = time.monotonic() - older_than
-        taken = []
-        while self._queue and self._queue[0][0] <= before:
-            taken.append(self._queue.popleft()[1])
-        return taken
+        """Give back, oldest first, the calls that have waited `older_than` seconds unstarted (D-27).
 
-    def reload(self) -> None:
-        """Replace all children by fresh ones that import the code as it is now; no call is lost."""
-        if self._method == "forkserver":
-            from pgflow_mp.executors.process import launch
-
-            launch.renew(self._preload)
-        self._packer = Packer()
-        for child in self._children:
-            child.stale = True
-        for child in self._idle.copy():
-            self._idle.remove(child)
-            self._retire(child)
-
-    async def close(self, grace: float) -> list[TaskCall]:
-        """Let running calls finish for up to `grace` seconds, end all children, return what did not finish.
-
-        Calling it again (after a cancelled first time, or with less patience) is fine.
+        One that takes several processes is worth a longer wait, `RESERVE_SECONDS`: it needs many to be idle at once.
         """
-        self._closing = True
-        self._unfinished += self.take_back(0)
-        if self._nursery is not None:
-            self._nursery.is_closed = True
-            await self._end_children(self._nursery, grace)
-        unfinished, self._unfinished = self._unfinished, []
-        return unfinished
-
-    async def _end_children(self, nursery: Nursery, grace: float) -> None:
-        for child in self._idle.copy():
-            self._idle.remove(child)
-            self._retire(child)
-        await self._until(lambda: self.running == 0, grace)
-        self._unfinished += [child.call for child in nursery.children if child.call is not None]
-        for child in nursery.children:
-            child.call = None
-            if child.state is not State.RETIRING:
-                child.kill()
-        await self._until(lambda: not nursery.children, _RETIRE_TIME)
-        nursery.close()
+        if older_than <= 0 or all(call.step.processes is None for _, call in self._queue):
+            return super().take_back(older_than)
+        now = time.monotonic()
+        waiting, self._queue = self._queue, type(self._queue)()
+        taken = []
+        for since, call in waiting:
+            patience = max(older_than, RESERVE_SECONDS) if self._weight(call) > 1 else older_than
+            if since <= now - patience:
+                taken.append(call)
+            else:
+                self._queue.append((since, call))
+        self._feed()
+        return taken
 
     # Calls and children come together --------------------------------------------------------------------
 
+    def _weight(self, call: TaskCall) -> int:
+        return min(call.step.processes or 1, self._wanted)
+
     def _feed(self) -> None:
         while self._queue and self._idle:
-            call = self._queue.popleft()[1]
-            try:
-                parcel = self._packer.pack(call.flow, call.step)
-            except HandlerError as error:
-                self._loop.call_soon(self._tell, Failed(call, str(error), "raised", retryable=False))
-                continue
-            self._give(self._idle.pop(), call, parcel)
+            call = self._queue[0][1]
+            if self._weight(call) > len(self._idle) - self._kept_idle:
+                return
+            self._queue.popleft()
+            parcel = self._parcel(call)
+            if parcel is not None:
+                self._give(self._idle.pop(), call, parcel)
 
     def _give(self, child: Port, call: TaskCall, parcel: Parcel) -> None:
         child.state, child.call, child.number = BUSY, call, next(self._numbers)
         child.began = self._loop.time()
         child.output.begin()
+        self._kept_idle += self._weight(call) - 1
         self._deadlines.watch(child, child.began + call.timeout)
-        self._send(child, parcel)
+        self._send(child, child.number, call, parcel)
 
-    def _send(self, child: Port, parcel: Parcel) -> None:
-        call = child.call
-        assert call is not None
-        flow_input = call.flow_input or b""
-        run = wire.Run(
-            parcel.head, call.run_id.bytes, call.task_index, call.attempt, call.timeout, call.input, flow_input
-        )
-        frames = wire.pack(Kind.RUN, child.number, run.pack())
-        if parcel.blob is not None and parcel.key not in child.loaded:
-            child.loaded.add(parcel.key)
-            frames = wire.pack(Kind.LOAD, 0, load_payload(parcel)) + frames
-        child.send(frames)
-
-    # What others are told: an error of theirs must not reach the code that keeps the books here.
-
-    def _tell(self, outcome: Outcome) -> None:
-        try:
-            self.on_outcome(outcome)
-        except Exception:
-            logger.exception("on_outcome failed for step `%s`", outcome.call.step.slug)
-
-    def _tell_room(self) -> None:
-        try:
-            if self.on_room is not None and not self._closing:
-                self.on_room()
-        except Exception:
-            logger.exception("on_room failed")
-
-    def _tell_broken(self, broken: PoolBroken) -> None:
-        self._changed.set()
-        try:
-            if self.on_broken is not None:
-                self.on_broken(broken)
-        except Exception:
-            logger.exception("on_broken failed")
+    def _take_call(self, child: Port) -> TaskCall | None:
+        """Take the call off the child: it has ended, one way or another."""
+        call, child.call = child.call, None
+        if call is not None:
+            self._kept_idle -= self._weight(call) - 1
+        return call
 
     # What a child says -----------------------------------------------------------------------------------
 
@@ -285,47 +183,27 @@ class ProcessPool:
             self._rest(child)
             self._tell_room()
         elif kind == Kind.MISS and child.state is BUSY:
-            self._send_by_value(child, payload.decode())
-
-    def _log(self, call: TaskCall | None, payload: bytes) -> None:
-        try:
-            logs.handle(payload, call)
-        except Exception:
-            logger.exception("a log record of a child could not be handled")
+            self._answer_miss(child, payload.decode())
 
     def _finish(self, child: Port, kind: int, payload: bytes) -> None:
         call = child.call
         assert call is not None
-        (seconds, memory, flag), body = wire.Report.unpack(payload)
-        outcome: Outcome
-        if kind == Kind.DONE:
-            outcome = Completed(call, None if flag else body.decode(), seconds)
-        else:
-            error, reason = json.loads(body)
-            outcome = Failed(call, error, reason, flag, seconds)
-        child.tasks += 1
-        child.stale = child.stale or self._is_spent(child, memory)
+        outcome = self._read_answer(child, call, kind, payload)
         self._release(child)
         self._tell(outcome)
 
-    def _send_by_value(self, child: Port, why: str) -> None:
+    def _answer_miss(self, child: Port, why: str) -> None:
         call = child.call
         assert call is not None
-        try:
-            self._send(child, self._packer.pack_by_value(call.flow, call.step))
-        except HandlerError as error:
+        failure = self._send_by_value(child, child.number, call, why)
+        if failure is not None:
             self._release(child)
-            self._tell(Failed(call, f"{error} ({why})", "raised", retryable=False))
-
-    def _is_spent(self, child: Port, memory: int) -> bool:
-        by_tasks = self._max_tasks is not None and child.tasks >= self._max_tasks
-        by_memory = self._max_memory is not None and memory > self._max_memory
-        return by_tasks or by_memory
+            self._tell(failure)
 
     def _release(self, child: Port) -> None:
         """The child's call has ended: it gets the next one, or a rest, or retires."""
         child.output.end(child.call)
-        child.call = None
+        self._take_call(child)
         self._rest(child)
 
     def _rest(self, child: Port) -> None:
@@ -343,24 +221,29 @@ class ProcessPool:
         if call is None:  # told already
             return
         child.output.end(call)
-        child.call = None
+        self._take_call(child)
         self._replace()
         error = storable(deaths.timed_out(call.timeout, child.trace()))
         self._tell(Failed(call, error, "timeout", seconds=self._loop.time() - child.began))
 
     # Children go -----------------------------------------------------------------------------------------
 
-    def _retire(self, child: Port) -> None:
-        child.retire()
-        child.set_timer(_RETIRE_TIME, Port.kill)
-        self._replace()
+    def _retire_idle(self) -> None:
+        for child in self._idle.copy():
+            self._idle.remove(child)
+            self._retire(child)
+
+    def _drop_calls(self, child: Port) -> list[TaskCall]:
+        call = self._take_call(child)
+        return [] if call is None else [call]
 
     def lost(self, child: Port, code: int | None) -> None:
         """The child has ended, and all that it sent has been heard (called by the port)."""
-        state, call = child.state, child.call
+        state = child.state
         error = storable(deaths.died(code, child.trace(), child.output.tail))
         if state is State.EXPIRED:
             self._fail_expired(child)
+        call = self._take_call(child)
         self._home.bury(child)
         if state is State.STARTING:
             self._home.failed(error)
@@ -373,36 +256,6 @@ class ProcessPool:
             if call is not None:
                 self._tell(Failed(call, error, "lost", seconds=self._loop.time() - child.began))
         self._changed.set()
-
-    def _replace(self, *, pause: bool = False) -> None:
-        self._home.replace(pause=pause)
-        self._changed.set()
-
-    def _settings(self) -> bytes:
-        return wire.pack_json(
-            {
-                "environ": dict(os.environ),
-                "log_levels": logs.levels(),
-                "report_memory": self._max_memory is not None,
-            }
-        )
-
-    @property
-    def _home(self) -> Nursery:
-        assert self._nursery is not None, "there are children only after start()"
-        return self._nursery
-
-    @property
-    def _children(self) -> set[Port]:
-        return set() if self._nursery is None else self._nursery.children
-
-    async def _until(self, condition: Callable[[], bool], seconds: float | None = None) -> None:
-        """Wait until the condition holds, but no longer than `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    self._changed.clear()
-                    await self._changed.wait()
 
 
 def usable_cores() -> int:

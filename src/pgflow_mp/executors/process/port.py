@@ -16,6 +16,7 @@ import tempfile
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from pgflow_mp.executors.process import progress
 from pgflow_mp.executors.process.output import Output
 from pgflow_mp.executors.process.wire import Frame, Inbox, Kind, Outbox, pack
 
@@ -83,7 +84,7 @@ class Port:
         self._sink = sink
         self._is_writing = False
 
-    def start(self, method: str, preload: tuple[str, ...]) -> None:
+    def start(self, method: str, preload: tuple[str, ...], module: str) -> None:
         """Start the process and listen to it.
 
         Raises:
@@ -100,7 +101,7 @@ class Port:
             ours.callback(os.close, output)
             self._trace = _trace_file()
             ours.callback(os.close, self._trace)
-            self._process = launch.start(method, preload, (their_pipe, their_output, self._trace))
+            self._process = launch.start(method, preload, module, (their_pipe, their_output, self._trace))
             ours.callback(self._process.close)
             self._fds = ours.pop_all()
         for fd in (pipe, output):
@@ -146,7 +147,11 @@ class Port:
 
     def trace(self) -> str:
         """Return what faulthandler wrote."""
-        return os.pread(self._trace, _MAX_TRACE, 0).decode("utf-8", "replace")
+        return os.pread(self._trace, _MAX_TRACE, progress.SIZE).decode("utf-8", "replace")
+
+    def progress(self) -> progress.Progress:
+        """Return what its event loop is doing (a child with one)."""
+        return progress.read(self._trace)
 
     def set_timer(self, seconds: float, action: Callable[[Port], None]) -> None:
         """Have `action` done in `seconds`, instead of what was to be done."""
@@ -224,8 +229,15 @@ class Port:
 
 
 def _trace_file() -> int:
-    """Return a file without a name, in memory where that exists: the child writes it, we read it after its death."""
+    """Return a file without a name, in memory where that exists: the child writes it, we read it after its death.
+
+    Its first page is for `progress`; what faulthandler writes follows it, since the child shares our offset.
+    """
     if sys.platform == "linux":
-        return os.memfd_create("pgflow-mp-trace")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        fd = os.memfd_create("pgflow-mp-trace")
+    else:
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, progress.SIZE)
+    os.lseek(fd, progress.SIZE, os.SEEK_SET)
+    return fd

@@ -300,7 +300,7 @@ class PgFlow:
                     max_size=MOST_CONNECTIONS,
                     open=True,
                     check=ConnectionPool.check_connection,
-                    kwargs={"autocommit": True, "application_name": "pgflow-mp client"},
+                    kwargs={"autocommit": True, "prepare_threshold": None, "application_name": "pgflow-mp client"},
                     name="pgflow-mp",
                 )
             return self._pool

@@ -29,7 +29,11 @@ def connect(dsn: str, *, autocommit: bool = True, purpose: str = "client") -> ps
     """
     try:
         return psycopg.connect(
-            dsn, autocommit=autocommit, application_name=f"pgflow-mp {purpose}", connect_timeout=patience(dsn)
+            dsn,
+            autocommit=autocommit,
+            prepare_threshold=None,  # a pooler in transaction mode hands out another connection for each statement
+            application_name=f"pgflow-mp {purpose}",
+            connect_timeout=patience(dsn),
         )
     except psycopg.Error as error:
         raise unreachable(dsn, error) from None

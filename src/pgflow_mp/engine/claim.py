@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-    from pgflow_mp.core.queries.tasks import ClaimedTask
+    from pgflow_mp.core.queries.tasks import ClaimedTask, TaskKey
     from pgflow_mp.engine.appetite import Appetite
     from pgflow_mp.engine.dispatch import Dispatch
+    from pgflow_mp.engine.holding import Holding
     from pgflow_mp.engine.link import Link
+    from pgflow_mp.engine.reconcile import Reconciler
     from pgflow_mp.engine.returning import Returner
     from pgflow_mp.executors.base import Executor
 
@@ -38,7 +40,12 @@ UNKNOWN_STEP_DELAY_SECONDS = 5
 
 
 class Claimer:
-    """The claim loop of a worker."""
+    """The claim loop of a worker.
+
+    Attributes:
+        is_full: Nothing more could start at the last look, so the database was not asked.
+        last_success: When the database last answered a claim (monotonic); None before the first.
+    """
 
     def __init__(
         self,
@@ -48,6 +55,8 @@ class Claimer:
         executor: Executor,
         appetite: Appetite,
         dispatch: Dispatch,
+        holding: Holding,
+        reconciler: Reconciler,
         returner: Returner,
         poll_interval: float,
         only_runs: Sequence[UUID] | None,
@@ -58,11 +67,14 @@ class Claimer:
         self._executor = executor
         self._appetite = appetite
         self._dispatch = dispatch
+        self._holding = holding
+        self._reconciler = reconciler
         self._returner = returner
         self._poll_interval = poll_interval
         self._only_runs = only_runs
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopped = asyncio.Event()
+        self.is_full = False
         self.last_success: float | None = None
 
     def wake(self) -> None:
@@ -71,8 +83,13 @@ class Claimer:
 
     def stop(self) -> None:
         """Claim nothing more; what a claim under way returns is given back."""
-        self._stopping = True
+        self._stopped.set()
         self._wake.set()
+
+    def join(self, flow_slug: str) -> None:
+        """Claim tasks of this flow too; its worker is registered."""
+        if flow_slug not in self._slugs:
+            self._slugs = [*self._slugs, flow_slug]
 
     def leave(self, flow_slug: str) -> None:
         """Claim no more tasks of this flow."""
@@ -81,25 +98,27 @@ class Claimer:
     async def run(self) -> None:
         """Claim until stopped."""
         backoff = Backoff()
-        while not self._stopping:
+        while not self._stopped.is_set():
             self._wake.clear()
             try:
+                await self._reconciler.dispel()
                 hungry = await self._claim()
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 # A refused statement, say a missing queue, is a poll error like a lost connection (generations 2.6).
                 delay = backoff.next()
+                self._reconciler.doubt()
                 kind = "lost the database" if isinstance(error, LOST) else "was refused"
                 logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, str(error).strip())
-                await asyncio.sleep(delay)
+                await wait_for_event(self._stopped, delay)
                 continue
             backoff.reset()
-            self.last_success = time.monotonic()
             if hungry:
                 await wait_for_event(self._wake, self._poll_interval)
 
     async def _claim(self) -> bool:
         """Claim once; return whether there was room for more than there was work."""
         wanted = self._wanted()
+        self.is_full = not wanted
         if not wanted:
             return True  # nothing can start; a finished task wakes the loop
         claimed = await self._link.run(
@@ -110,8 +129,10 @@ class Claimer:
                 self._only_runs,
             )
         )
+        self.last_success = time.monotonic()
         self._rotate()
         if claimed:
+            self._holding.claimed(self._keys(claimed))
             await self._start(claimed)
         return len(claimed) < min(wanted.values())
 
@@ -129,7 +150,7 @@ class Claimer:
         except BaseException:
             await self._return(claimed)
             raise
-        if self._stopping:
+        if self._stopped.is_set():
             await self._return(claimed)
             return
         for call in calls:
@@ -138,5 +159,7 @@ class Claimer:
         await self._return(unknown, delay=UNKNOWN_STEP_DELAY_SECONDS)
 
     async def _return(self, claimed: Sequence[ClaimedTask], *, delay: int = 0) -> None:
-        keys = [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in claimed]
-        await self._returner.give_back(keys, delay=delay)
+        await self._returner.give_back(self._keys(claimed), delay=delay)
+
+    def _keys(self, claimed: Sequence[ClaimedTask]) -> list[TaskKey]:
+        return [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in claimed]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from pgflow_mp.core.queries.workers import heartbeat
+from pgflow_mp.engine.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,22 +28,46 @@ logger = logging.getLogger("pgflow_mp.heartbeat")
 # ensure_workers takes a worker for dead after 6 s of silence (core WK-5).
 BEAT_SECONDS = 4.0
 
+# A beat that takes longer is sent again on a new connection: three of them fit into the silence that is death.
+LONGEST_BEAT_SECONDS = 4.0
+
 
 class Heart:
-    """Beats for all worker rows of this process."""
+    """Beats for all worker rows of this process.
+
+    Args:
+        link: Used by few others, so that a beat never waits; its statements end within `LONGEST_BEAT_SECONDS`.
+        worker_ids: The worker of each flow; read at every beat.
+        on_deprecated: Called with each flow whose worker is to finish, at every beat.
+
+    Attributes:
+        last_success: When the database last answered a beat (monotonic); None before the first.
+    """
 
     def __init__(self, link: Link, worker_ids: Mapping[str, UUID], on_deprecated: Callable[[str], None]) -> None:
         self._link = link
-        self._slugs = {worker_id: slug for slug, worker_id in worker_ids.items()}
+        self._worker_ids = worker_ids
         self._on_deprecated = on_deprecated
+        self.last_success: float | None = None
 
     async def run(self) -> None:
-        """Beat until cancelled. A missed beat is only logged: the next one is 4 s away."""
+        """Beat until cancelled, every 4 s from one beginning to the next; soon again after a beat that failed."""
+        backoff = Backoff()
         while True:
+            began = time.monotonic()
             try:
-                for worker_id, deprecated in (await self._link.run(heartbeat(list(self._slugs)))).items():
-                    if deprecated:
-                        self._on_deprecated(self._slugs[worker_id])
+                await self._beat()
             except (psycopg.Error, OSError) as error:
                 logger.warning("heartbeat failed: %s", str(error).strip())
-            await asyncio.sleep(BEAT_SECONDS)
+                await asyncio.sleep(backoff.next())
+            else:
+                backoff.reset()
+                await asyncio.sleep(max(began + BEAT_SECONDS - time.monotonic(), 0))
+
+    async def _beat(self) -> None:
+        slugs = {worker_id: slug for slug, worker_id in self._worker_ids.items()}
+        answers = await self._link.run(heartbeat(list(slugs)))
+        self.last_success = time.monotonic()
+        for worker_id, deprecated in answers.items():
+            if deprecated:
+                self._on_deprecated(slugs[worker_id])

@@ -2,56 +2,132 @@
 
 It is only a hint. When the connection breaks, polling goes on, and the connection is opened again; whatever
 was announced in between is found because every new connection wakes the claim loop once.
+
+A connection can be deaf and look well: its other end is gone without a word, or a transaction-mode pooler has put
+LISTEN on a connection that is somebody else's by now. So the listener calls to itself, over another connection, and
+expects to hear it. A deaf connection is replaced. One that has never heard anything is told to the operator, and
+tried again rarely: polling does the work.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
+import psycopg
+
+from pgflow_mp.core.statement import Statement, nothing
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST, Link
+from pgflow_mp.engine.link import LOST, sever, severed_after
+from pgflow_mp.engine.wait import wait_for_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+
+    from pgflow_mp.engine.link import Link
 
 logger = logging.getLogger("pgflow_mp.listen")
 
 WORK_CHANNEL = "pgflow_mp_work"
 
+CALL_SECONDS = 10.0
+"""From one call to itself to the next."""
+ECHO_SECONDS = 5.0
+"""What is not heard by then is not heard."""
+DEAF_SECONDS = 300.0
+"""Until a connection that lets no notification through is tried again."""
+
 
 class Listener:
-    """Wakes somebody when work is announced for one of the flows."""
+    """Wakes somebody when work is announced for one of the flows.
 
-    def __init__(self, dsn: str, flow_slugs: Collection[str], wake: Callable[[], None]) -> None:
-        self._link = Link(dsn, "listen")
-        self._flow_queues = frozenset(slug.lower() for slug in flow_slugs)
+    Args:
+        link: The connection that listens; the listener's alone.
+        caller: A connection to the same database, over which it calls to itself.
+        flow_slugs: The flows; read at every notification.
+        wake: Called when there may be work.
+    """
+
+    def __init__(self, link: Link, caller: Link, flow_slugs: Collection[str], wake: Callable[[], None]) -> None:
+        self._link = link
+        self._caller = caller
+        self._flow_slugs = flow_slugs
         self._wake = wake
+        self._own_channel = f"pgflow_mp_echo_{uuid4().hex}"
+        self._echo = asyncio.Event()
+        self._backoff = Backoff()
+        self._pause = 0.0
+        self.hears = False
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        backoff = Backoff()
         try:
             while True:
+                self._pause = self._backoff.next()
                 try:
-                    connection = await self._link.connection()
-                    await connection.execute(f"LISTEN {WORK_CHANNEL}")
-                    backoff.reset()
-                    self._wake()
-                    async for notification in connection.notifies():
-                        if self._concerns_us(notification.payload):
-                            self._wake()
+                    await self._listen()
                 except LOST as error:
-                    logger.warning("lost the notification connection; polling goes on: %s", str(error).strip())
+                    if not self._pause >= DEAF_SECONDS:
+                        logger.warning("lost the notification connection; polling goes on: %s", str(error).strip())
+                self.hears = False
                 await self._link.close()
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(self._pause)
         finally:
             await self._link.close()
+
+    async def _listen(self) -> None:
+        connection = await self._link.connection()
+        with severed_after(connection, ECHO_SECONDS):
+            await connection.execute(f"LISTEN {WORK_CHANNEL}")
+            await connection.execute(f"LISTEN {self._own_channel}")
+        self._wake()
+        check = asyncio.create_task(self._check(connection))
+        try:
+            async for notification in connection.notifies():
+                if notification.channel == self._own_channel:
+                    self._echo.set()
+                elif self._concerns_us(notification.payload):
+                    self._wake()
+        finally:
+            check.cancel()
+            with suppress(asyncio.CancelledError):
+                await check
+
+    async def _check(self, connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+        """Call and wait for the echo, again and again; sever the connection when there is none."""
+        call = Statement("select pg_notify(%s::text, '')", (self._own_channel,), nothing)
+        while True:
+            self._echo.clear()
+            try:
+                await self._caller.run(call)
+            except (psycopg.Error, OSError):
+                pass  # nothing is known; the heartbeat reports what is wrong with the database
+            else:
+                if not await wait_for_event(self._echo, ECHO_SECONDS):
+                    self._tell_deaf()
+                    sever(connection)
+                    return
+                self.hears = True
+                self._backoff.reset()
+            await asyncio.sleep(CALL_SECONDS)
+
+    def _tell_deaf(self) -> None:
+        if self.hears:
+            logger.warning("the notification connection has died without a word; polling goes on over the others")
+        else:
+            self._pause = DEAF_SECONDS
+            logger.warning(
+                "notifications do not come through (a pooler in transaction mode?); work is found by polling. "
+                "Name a direct connection with --listen-dsn to have it found at once"
+            )
 
     def _concerns_us(self, payload: str) -> bool:
         """Tell by the queue names; an empty payload means that they were too many to list.
 
         The queue of a step is `flow__step`, and no slug holds two underscores (generations QN-5).
         """
-        return not payload or any(queue.partition("__")[0] in self._flow_queues for queue in payload.split(","))
+        flow_queues = {slug.lower() for slug in self._flow_slugs}
+        return not payload or any(queue.partition("__")[0] in flow_queues for queue in payload.split(","))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import ClaimedTask
+    from pgflow_mp.engine.holding import Holding
     from pgflow_mp.engine.link import Link
     from pgflow_mp.executors.base import TaskCall
 
@@ -27,22 +28,27 @@ TRIES_AT_MOST = 8
 class Returner:
     """Gives claimed tasks back to their queues."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, holding: Holding) -> None:
         self._link = link
+        self._holding = holding
 
     async def give_back(self, keys: Iterable[TaskKey], *, delay: int = 0) -> None:
         """Give tasks back; they become visible after `delay` seconds. Tries again while the database is away."""
         tasks = list(keys)
-        if not tasks:
-            return
+        self._holding.returning(tasks)
         backoff = Backoff()
         for _ in range(TRIES_AT_MOST):
+            # After an answer that was lost we may have claimed some again: these are ours now.
+            tasks = self._holding.still_returning(tasks)
+            if not tasks:
+                return
             try:
                 await self._link.run(give_back_tasks(tasks, delay=delay))
             except LOST as error:
-                logger.warning("giving %d tasks back failed: %s", len(tasks), error)
+                logger.warning("giving %d tasks back failed: %s", len(tasks), str(error).strip())
                 await asyncio.sleep(backoff.next())
             else:
+                self._holding.returned(tasks)
                 return
         logger.error("%d tasks could not be given back; recovery will find them", len(tasks))
 

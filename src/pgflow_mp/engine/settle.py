@@ -17,12 +17,14 @@ import psycopg
 from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.link import LOST
+from pgflow_mp.engine.returning import key_of_call
 from pgflow_mp.executors.base import Completed, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pgflow_mp.core.queries.tasks import Settled
+    from pgflow_mp.engine.holding import Holding
     from pgflow_mp.engine.link import Link
     from pgflow_mp.executors.base import Outcome
 
@@ -35,8 +37,11 @@ MOST_BYTES = 16 * 1024 * 1024
 class Settler:
     """Collects outcomes and settles them in batches, in the order in which they came."""
 
-    def __init__(self, link: Link, on_settled: Callable[[Sequence[Outcome], Sequence[Settled]], None]) -> None:
+    def __init__(
+        self, link: Link, holding: Holding, on_settled: Callable[[Sequence[Outcome], Sequence[Settled]], None]
+    ) -> None:
         self._link = link
+        self._holding = holding
         self._on_settled = on_settled
         self._pending: deque[Outcome] = deque()
         self._wake = asyncio.Event()
@@ -90,6 +95,7 @@ class Settler:
                 await self._settle_apart(batch, error)
                 return
             else:
+                self._holding.settled([key_of_call(outcome.call) for outcome in batch])
                 self._on_settled(batch, settled)
                 return
 
@@ -106,6 +112,7 @@ class Settler:
         else:
             # Its claim runs out and recovery takes the task; nothing is lost.
             logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, _sentence(error))
+            self._holding.settled([key_of_call(batch[0].call)])
 
 
 def settlement_of(outcome: Outcome) -> Settlement:

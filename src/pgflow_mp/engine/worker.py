@@ -22,10 +22,13 @@ from pgflow_mp.core.queries.workers import mark_workers_stopped, register_worker
 from pgflow_mp.engine.appetite import HORIZON_SECONDS, Appetite
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
-from pgflow_mp.engine.heartbeat import Heart
+from pgflow_mp.engine.health import Health
+from pgflow_mp.engine.heartbeat import LONGEST_BEAT_SECONDS, Heart
+from pgflow_mp.engine.holding import Holding
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.engine.link import Link
 from pgflow_mp.engine.listen import Listener
+from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.settle import Settler
@@ -58,6 +61,7 @@ class Worker:
         grace: Seconds that running tasks may take to finish after `stop`.
         poll_interval: Seconds between looks for work that no notification announced.
         only_runs: Take tasks of these runs only (D-24).
+        listen_dsn: Where to listen for notifications, if not at `dsn`: past a pooler in transaction mode.
         max_tasks_per_child: Replace a child after so many tasks.
         max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
         preload: Modules that the children find already imported.
@@ -74,6 +78,7 @@ class Worker:
         grace: float = 25.0,
         poll_interval: float = 1.0,
         only_runs: Sequence[UUID] | None = None,
+        listen_dsn: str | None = None,
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
         preload: Sequence[str] = (),
@@ -84,14 +89,15 @@ class Worker:
         self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
         self._identity = this_process()
         self._grace = grace
-        self._dsn = dsn
         self._name = name
         self._amend = amend
         self._stopped = asyncio.Event()
         self._now = asyncio.Event()
         self._breakage: PoolBroken | None = None
         self._appetite = Appetite()
-        self._links = {name: Link(dsn, name) for name in ("claim", "settle", "heartbeat", "recovery")}
+        self._links = {name: Link(dsn, name) for name in ("claim", "settle", "recovery")}
+        self._links["heartbeat"] = Link(dsn, "heartbeat", seconds=LONGEST_BEAT_SECONDS)
+        self._links["listen"] = Link(listen_dsn or dsn, "listen")
         self._pool = ProcessPool(
             self._finished,
             size=processes,
@@ -101,17 +107,24 @@ class Worker:
             on_room=self._room,
             on_broken=self._broken,
         )
-        self._settler = Settler(self._links["settle"], self._settled)
-        self._returner = Returner(self._links["settle"])
+        holding = Holding()
+        self._settler = Settler(self._links["settle"], holding, self._settled)
+        self._returner = Returner(self._links["settle"], holding)
         self._claimer = Claimer(
             self._links["claim"],
             worker_ids=self._worker_ids,
             executor=self._pool,
             appetite=self._appetite,
             dispatch=Dispatch(self._links["claim"], self._flows, self._worker_ids),
+            holding=holding,
+            reconciler=Reconciler(self._links["claim"], holding, self._returner, self._worker_ids.values),
             returner=self._returner,
             poll_interval=poll_interval,
             only_runs=only_runs,
+        )
+        self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
+        self._listener = Listener(
+            self._links["listen"], self._links["heartbeat"], self._flows.keys(), self._claimer.wake
         )
         self._recovery = Recovery(self._links["recovery"], self._identity)
         self._open_flows = set(self._flows)
@@ -144,6 +157,16 @@ class Worker:
         finally:
             await self._finish(loops)
 
+    def health(self) -> Health:
+        """Return whether work is being taken, which is more than whether the process is up (D-22).
+
+        A worker whose children are all busy asks for no tasks; its heartbeat shows then that it could.
+        """
+        answers = [self._claimer.last_success]
+        if self._claimer.is_full:
+            answers.append(self._heart.last_success)
+        return Health.since(max((answer for answer in answers if answer is not None), default=None))
+
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
         register = register_workers(
@@ -160,13 +183,11 @@ class Worker:
         )
 
     def _loops(self) -> list[tuple[str, Coroutine[None, None, None]]]:
-        heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
-        listener = Listener(self._dsn, self._flows, self._claimer.wake)
         return [
             ("claim", self._claimer.run()),
             ("settle", self._settler.run()),
-            ("heartbeat", heart.run()),
-            ("listen", listener.run()),
+            ("heartbeat", self._heart.run()),
+            ("listen", self._listener.run()),
             ("recovery", self._recovery.run()),
             ("tail", self._return_tail()),
         ]

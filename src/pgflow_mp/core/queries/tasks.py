@@ -23,6 +23,7 @@ __all__ = [
     "TaskKey",
     "claim_tasks",
     "give_back_tasks",
+    "held_tasks",
     "recover_tasks",
     "settle_tasks",
     "skip_delays",
@@ -194,6 +195,12 @@ def give_back_tasks(tasks: Sequence[TaskKey], delay: int = 0) -> Statement[int]:
     """
     sql = "select pgflow_mp.give_back_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], %s::int)"
     return Statement(sql, (*_key_columns(tasks), delay), value)
+
+
+def held_tasks(worker_ids: Sequence[UUID]) -> Statement[list[TaskKey]]:
+    """Tell which attempts these workers have under way, as far as the database knows."""
+    sql = "select run_id, step_slug, task_index, attempt, worker_id from pgflow_mp.held_tasks(%s::uuid[])"
+    return Statement(sql, (list(worker_ids),), lambda found: [TaskKey(*row) for row in found])
 
 
 def recover_tasks(silent: float = 15.0) -> Statement[int]:

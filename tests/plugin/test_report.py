@@ -6,6 +6,9 @@ import copy
 import json
 import pickle
 import re
+import subprocess
+import sys
+import textwrap
 
 import psycopg
 import pytest
@@ -33,26 +36,84 @@ FLOWS = """
 """
 
 
-@pytest.fixture
-def failing(pytester, run_pytest):
-    """Run an inner session over the flow above and these tests."""
+TESTS = """
+    class Checked(Flow):
+        @step
+        def check():
+            found = {"a": 1}
+            assert found == {"a": 2}
 
-    def failing(tests, *args, **options):
-        pytester.makepyfile(test_it=f"{FLOWS}\n{tests}")
-        return run_pytest(*args, **options)
+    class Endless(Flow, max_attempts=10_000):
+        @step
+        def again():
+            raise ValueError("again")
 
-    return failing
+    class Wide(Flow):
+        @step
+        def first(flow_input):
+            return {"a": 1, "b": 2}
 
+        @step
+        def second():
+            return 2
 
-def test_a_failed_run_shows_its_steps_its_input_and_the_traceback_of_the_step(failing):
-    result = failing(
-        """
-    def test_it(flow_runner):
+        @step
+        def third(second):
+            return 3
+
+    def test_passes(flow_runner):
+        flow_runner.run(Order, 1)
+        flow_runner.run(Order, 100, check=False)
+
+    def test_fails(flow_runner):
         flow_runner.run(Order, 100)
-    """
+
+    def test_asserts_in_a_step(flow_runner):
+        flow_runner.run(Checked)
+
+    def test_makes_three_runs(flow_runner, pgflow):
+        flow_runner.run(Order, 1)
+        flow_runner.run(Order, 100, check=False)
+        pgflow.start_flow(Order, 2)
+        assert not "as expected"
+
+    def test_is_too_late(flow_runner):
+        flow_runner.run(Endless, timeout=0.5)
+
+    def test_makes_many_runs(flow_runner):
+        flow_runner.run_many(Order, [1] * 8 + [100])
+
+    def test_loses_its_database(pgflow_dsn, _pgflow_databases):
+        _pgflow_databases.drop(pgflow_dsn)
+        assert not "the reason"
+
+    def test_expects_another_output(flow_runner):
+        run = flow_runner.run(Wide)
+        assert run.output == {"first": {"a": 1, "b": 3}, "second": 2, "thrid": 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def told(pgflow_server, _template, tmp_path_factory):
+    """What a session over the tests above prints, by test: one session, because starting one is what takes long."""
+    folder = tmp_path_factory.mktemp("told")
+    (folder / "test_it.py").write_text(textwrap.dedent(FLOWS) + textwrap.dedent(TESTS))
+    plugins = ("no:cacheprovider", "no:asyncio", "no:hypothesispytest")
+    options = [word for plugin in plugins for word in ("-p", plugin)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rA", *options, "--pgflow-dsn", pgflow_server.dsn],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
+    assert "7 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    parts = re.split(r"^_+ (test_\w+) _+$", done.stdout.partition("= short test summary")[0], flags=re.MULTILINE)
+    return {name: pytest.LineMatcher(text.splitlines()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_a_failed_run_shows_its_steps_its_input_and_the_traceback_of_the_step(told):
+    told["test_fails"].fnmatch_lines(
         [
             '>*raise ValueError("too much")',
             "E*ValueError: too much",
@@ -72,43 +133,16 @@ def test_a_failed_run_shows_its_steps_its_input_and_the_traceback_of_the_step(fa
     )
 
 
-def test_the_frames_of_the_runner_are_not_shown(failing):
-    result = failing(
-        """
-    def test_it(flow_runner):
-        flow_runner.run(Order, 100)
-    """
-    )
-    assert not re.search(r"^\S*(pytest_pgflow|pgflow_mp)/\w+.*\.py:\d+", result.stdout.str(), re.MULTILINE)
+def test_the_frames_of_the_runner_are_not_shown(told):
+    told["test_fails"].no_re_match_line(r"^\S*(pytest_pgflow|pgflow_mp)/\w+.*\.py:\d+")
 
 
-def test_an_assertion_in_a_step_is_introspected(failing):
-    result = failing(
-        """
-    def test_it(flow_runner):
-        class Checked(Flow):
-            @step
-            def check():
-                found = {"a": 1}
-                assert found == {"a": 2}
-
-        flow_runner.run(Checked)
-    """
-    )
-    result.stdout.fnmatch_lines(['>*assert found == {"a": 2}', "E*{'a': 1} != {'a': 2}"])
+def test_an_assertion_in_a_step_is_introspected(told):
+    told["test_asserts_in_a_step"].fnmatch_lines(['>*assert found == {"a": 2}', "E*{'a': 1} != {'a': 2}"])
 
 
-def test_every_run_of_the_test_is_shown_whoever_started_it_and_however_it_ended(failing):
-    result = failing(
-        """
-    def test_it(flow_runner, pgflow):
-        flow_runner.run(Order, 1)
-        flow_runner.run(Order, 100, check=False)
-        pgflow.start_flow(Order, 2)
-        assert not "as expected"
-    """
-    )
-    result.stdout.fnmatch_lines(
+def test_every_run_of_the_test_is_shown_whoever_started_it_and_however_it_ended(told):
+    told["test_makes_three_runs"].fnmatch_lines(
         [
             "*- pgflow run of order (failed) -*",
             "*- pgflow run of order (started) -*",
@@ -117,19 +151,8 @@ def test_every_run_of_the_test_is_shown_whoever_started_it_and_however_it_ended(
     )
 
 
-def test_a_run_that_was_too_late_is_shown_as_far_as_it_came(failing):
-    result = failing(
-        """
-    def test_it(flow_runner):
-        class Endless(Flow, max_attempts=10_000):
-            @step
-            def again():
-                raise ValueError("again")
-
-        flow_runner.run(Endless, timeout=0.5)
-    """
-    )
-    result.stdout.fnmatch_lines(
+def test_a_run_that_was_too_late_is_shown_as_far_as_it_came(told):
+    told["test_is_too_late"].fnmatch_lines(
         [
             "E*RunTimeout: flow `endless` did not end within 0.5 s",
             "*- pgflow run of endless (started) -*",
@@ -138,32 +161,42 @@ def test_a_run_that_was_too_late_is_shown_as_far_as_it_came(failing):
     )
 
 
-def test_passing_tests_show_nothing(failing):
-    result = failing(
-        """
-    def test_it(flow_runner):
-        flow_runner.run(Order, 1)
-        flow_runner.run(Order, 100, check=False)
-    """,
-        "-rA",
-    )
-    result.assert_outcomes(passed=1)
-    result.stdout.no_fnmatch_line("*pgflow run of*")
+def test_passing_tests_show_nothing(told):
+    assert "test_passes" not in told or not told["test_passes"].str().strip("\n=")
 
 
-def test_reports_survive_xdist(failing):
-    result = failing(
-        """
-    @pytest.mark.parametrize("executor", ["inline", "process"])
-    def test_it(flow_runner, executor):
-        flow_runner.run(Order, 100, executor=executor, timeout=30)
-    """,
-        "-n",
-        "2",
-        apart=True,
+def test_many_runs_are_cut_to_the_ones_that_matter(told):
+    told["test_makes_many_runs"].fnmatch_lines(["*- pgflow run of order (failed) -*", "... and 4 more runs"])
+
+
+def test_a_database_that_is_gone_does_not_hide_the_failure(told):
+    told["test_loses_its_database"].fnmatch_lines(
+        ["*assert not 'the reason'", "The runs of this test cannot be shown: *"]
     )
-    result.assert_outcomes(failed=2)
-    assert result.stdout.str().count("- pgflow run of order (failed) -") == 2
+
+
+def test_a_wrong_output_is_told_step_by_step(told):
+    told["test_expects_another_output"].fnmatch_lines(
+        [
+            "E*step first: (- expected, + found)",
+            'E*-   "b": 3',
+            'E*+   "b": 2',
+            "E*step third: not expected: 3",
+            "E*step second: completed, but is no leaf: other steps depend on it",
+            "E*step thrid: flow wide has no such step; its steps are first, second, third",
+        ]
+    )
+
+
+@pytest.fixture
+def failing(pytester, run_pytest):
+    """Run an inner session over the flow above and these tests."""
+
+    def failing(tests, *args, **options):
+        pytester.makepyfile(test_it=f"{FLOWS}\n{tests}")
+        return run_pytest(*args, **options)
+
+    return failing
 
 
 def test_a_test_that_shares_a_database_shows_its_own_runs_only(failing):
@@ -179,28 +212,6 @@ def test_a_test_that_shares_a_database_shows_its_own_runs_only(failing):
     )
     result.assert_outcomes(passed=1, failed=1)
     assert result.stdout.str().count("pgflow run of order") == 1
-
-
-def test_many_runs_are_cut_to_the_ones_that_matter(failing):
-    result = failing(
-        """
-    def test_it(flow_runner):
-        flow_runner.run_many(Order, [1] * 8 + [100])
-    """
-    )
-    result.stdout.fnmatch_lines(["*- pgflow run of order (failed) -*", "... and 4 more runs"])
-
-
-def test_a_database_that_is_gone_does_not_hide_the_failure(failing):
-    result = failing(
-        """
-    def test_it(pgflow_dsn, _pgflow_databases):
-        _pgflow_databases.drop(pgflow_dsn)
-        assert not "the reason"
-    """
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*assert not 'the reason'", "The runs of this test cannot be shown: *"])
 
 
 def test_the_database_of_a_failed_test_is_kept_on_request(failing, pgflow_server):
@@ -252,39 +263,6 @@ def test_the_header_says_what_was_asked_for_and_nothing_otherwise(pytester, monk
     result.stdout.fnmatch_lines("pgflow: server given by DSN, executor process")
 
 
-def test_a_wrong_output_is_told_step_by_step(failing):
-    result = failing(
-        """
-    class Wide(Flow):
-        @step
-        def first(flow_input):
-            return {"a": 1, "b": 2}
-
-        @step
-        def second():
-            return 2
-
-        @step
-        def third(second):
-            return 3
-
-    def test_it(flow_runner):
-        run = flow_runner.run(Wide)
-        assert run.output == {"first": {"a": 1, "b": 3}, "second": 2, "thrid": 3}
-    """
-    )
-    result.stdout.fnmatch_lines(
-        [
-            "E*step first: (- expected, + found)",
-            'E*-   "b": 3',
-            'E*+   "b": 2',
-            "E*step third: not expected: 3",
-            "E*step second: completed, but is no leaf: other steps depend on it",
-            "E*step thrid: flow wide has no such step; its steps are first, second, third",
-        ]
-    )
-
-
 def test_the_output_of_a_run_is_a_dict_like_any_other(flow_runner):
     class Plain(Flow):
         @step
@@ -298,32 +276,6 @@ def test_the_output_of_a_run_is_a_dict_like_any_other(flow_runner):
     assert json.loads(json.dumps(output)) == output
     assert pickle.loads(pickle.dumps(output)) == output
     assert copy.deepcopy(output) == output
-
-
-@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
-def test_timelines_are_printed_on_request_also_of_passing_tests(failing, workers):
-    result = failing(
-        """
-    def test_passes(flow_runner):
-        flow_runner.run(Order, 1)
-
-    def test_fails(flow_runner):
-        flow_runner.run(Order, 100)
-    """,
-        "--pgflow-timeline",
-        *workers,
-        apart=bool(workers),
-    )
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(
-        [
-            "*- pgflow timeline of order (failed) -*",
-            "fetch * completed *#*",
-            "charge * failed * #*",
-            "*test_passes: pgflow timeline of order (completed)*",
-            "ship * completed * #*",
-        ]
-    )
 
 
 def test_a_timeline_tells_what_ran_when(flow_runner):
@@ -341,3 +293,31 @@ def test_a_timeline_tells_what_ran_when(flow_runner):
     assert (first.step, first.attempt, first.status) == ("first", 1, "completed")
     assert (second.step, second.attempt, second.status) == ("second", 2, "completed")
     assert 0 <= first.start <= first.end <= second.start <= second.end
+
+
+def test_reports_and_timelines_survive_xdist_and_timelines_are_shown_of_passing_tests_too(failing):
+    result = failing(
+        """
+    def test_passes(flow_runner):
+        flow_runner.run(Order, 1)
+
+    @pytest.mark.parametrize("executor", ["inline", "process"])
+    def test_fails(flow_runner, executor):
+        flow_runner.run(Order, 100, executor=executor, timeout=30)
+    """,
+        "--pgflow-timeline",
+        "-n",
+        "2",
+        apart=True,
+    )
+    result.assert_outcomes(passed=1, failed=2)
+    assert result.stdout.str().count("- pgflow run of order (failed) -") == 2
+    result.stdout.fnmatch_lines(
+        [
+            "*- pgflow timeline of order (failed) -*",
+            "fetch * completed *#*",
+            "charge * failed * #*",
+            "*test_passes: pgflow timeline of order (completed)*",
+            "ship * completed * #*",
+        ]
+    )

@@ -57,6 +57,19 @@ class TestWhoseAttempt:
         assert machine.settle([(first, "late")]) == [(False, "completed", "completed", "completed")]
         assert machine.run(run)[1] == {"a": "mine"}
 
+    @pytest.mark.parametrize("late", ["late", Failure("late")])
+    def test_a_late_outcome_does_not_hide_the_right_one_of_the_same_batch(self, machine, late):
+        """D-5: of several outcomes for a task, that of the running attempt is the one that counts."""
+        machine.flow("f", a=single())
+        run = machine.start("f")
+        (first,) = machine.claim("f")
+        machine.backdate(run, 1000)
+        machine.recover()
+        (second,) = machine.claim("f")
+        answers = machine.settle([(first, late), (second, "mine"), (second, "again")])
+        assert [applied for applied, *_ in answers] == [False, True, True]
+        assert machine.run(run)[:2] == ("completed", {"a": "mine"})
+
     def test_another_worker_cannot_settle_it(self, machine):
         """D-5."""
         machine.flow("f", a=single())

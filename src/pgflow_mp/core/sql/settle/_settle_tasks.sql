@@ -41,7 +41,7 @@ begin
   order by r.run_id
   for update;
 
-  waves := pgflow_mp._settlement_waves(run_ids, step_slugs, task_indexes, errors);
+  waves := pgflow_mp._settlement_waves(run_ids, step_slugs, task_indexes, attempts, worker_ids, errors);
   for wave in select distinct w from unnest(waves) as w where w > 0 order by w loop
     done := done || pgflow_mp._complete_tasks(
       run_ids, step_slugs, task_indexes, attempts, worker_ids, outputs, waves, wave, strict);

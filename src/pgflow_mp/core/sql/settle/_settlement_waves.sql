@@ -1,12 +1,13 @@
 -- Sorts outcomes into the order in which they are applied; one number for each, in order:
 --   1, 2, ...  completions of that wave
 --   -1         failures, after all completions
---   0          repeats of a task named earlier in the same call: the first outcome wins
+--   0          repeats of a task named earlier in the same call: the first outcome of the running attempt wins, so
+--              that a late one of an earlier attempt cannot take its place (D-5)
 -- Completions of different steps of one run normally commute and make one wave. They do not when a step of the
 -- flow may fail the run by its condition: then each run completes one step a wave, so that the result is that of
 -- some sequence.
 create or replace function pgflow_mp._settlement_waves(
-  run_ids uuid[], step_slugs text[], task_indexes int[], errors text[]
+  run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], errors text[]
 )
 returns int[]
 language plpgsql
@@ -48,11 +49,22 @@ begin
         else dense_rank() over (partition by ranked.run_id order by ranked.step_place)
       end
     from (
-      select given.*,
-        row_number() over (partition by given.run_id, given.step_slug, given.task_index order by given.place) as repeat,
+      select
+        given.run_id, given.step_slug, given.task_index, given.error, given.place,
+        row_number() over (
+          partition by given.run_id, given.step_slug, given.task_index
+          order by (
+            t.status = 'started'
+            and (given.attempt is null or t.attempts_count = given.attempt)
+            and (given.worker_id is null or t.last_worker_id = given.worker_id)
+          ) is true desc, given.place
+        ) as repeat,
         min(given.place) over (partition by given.run_id, given.step_slug) as step_place
       from unnest(_settlement_waves.run_ids, _settlement_waves.step_slugs, _settlement_waves.task_indexes,
-          _settlement_waves.errors) with ordinality as given (run_id, step_slug, task_index, error, place)
+          _settlement_waves.attempts, _settlement_waves.worker_ids, _settlement_waves.errors)
+        with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, place)
+      left join pgflow.step_tasks as t
+        on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
     ) as ranked
     order by ranked.place
   );

@@ -123,6 +123,7 @@ class Batch:
         """Run a handler in this thread, and look at how it ended with a test's eyes."""
         __tracebackhide__ = True
         outcome = run_inline(call)
+        self._errors.pop((call.run_id, call.step.slug), None)
         if not isinstance(outcome, Failed):
             return outcome if outcome.seconds <= call.timeout or deadline.debugged() else _late(outcome)
         error = outcome.exception

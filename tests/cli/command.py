@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +54,9 @@ def pgflow_mp(
     )
 
 
-def begin(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+def begin(
+    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None, stderr: int | IO[bytes] = subprocess.PIPE
+) -> subprocess.Popen[str]:
     """Start ``pgflow-mp`` and leave it running."""
     return subprocess.Popen(
         [sys.executable, "-m", "pgflow_mp", *arguments],
@@ -62,7 +64,7 @@ def begin(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> s
         env=environment(env),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 

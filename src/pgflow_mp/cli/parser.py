@@ -51,7 +51,8 @@ transaction: if one flow differs, its differences are listed and nothing is chan
 _SERVE = """\
 Run a worker for all flows of the modules: it compiles or verifies them, then takes their tasks and runs them
 in child processes until it is stopped. Ctrl-C or SIGTERM drains: nothing more is claimed, running tasks get
---grace seconds to finish, what remains is given back. A second signal gives it back at once.
+--grace seconds to finish, what remains is given back. A second signal gives it back at once. SIGHUP loads the
+code again, in fresh children; no task is lost.
 """
 
 _INSTALL = """\
@@ -123,6 +124,10 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     serve.add_argument(
         "--poll-interval", type=_positive_seconds, default=1.0, metavar="S",
         help="seconds between looks for work that no notification announced; default: 1",
+    )  # fmt: skip
+    serve.add_argument(
+        "--listen-dsn", metavar="DSN",
+        help="where to listen for notifications, past a pooler in transaction mode; default: the same DSN",
     )  # fmt: skip
     serve.add_argument(
         "--max-tasks-per-child", type=_count, metavar="N", help="replace a child process after so many tasks"

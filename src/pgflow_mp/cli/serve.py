@@ -1,7 +1,8 @@
 """``pgflow-mp serve``: one worker for all flows of some modules, until a signal or the database stops it.
 
 SIGTERM and Ctrl-C drain (a container's stop is SIGTERM, then SIGKILL after its own grace period); the second
-signal gives everything back at once. A drained worker exits with 0: it did what it was told.
+signal gives everything back at once. A drained worker exits with 0: it did what it was told. SIGHUP imports the code
+again, here and in fresh children, and loses no task; code that is not accepted changes nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from typing import TYPE_CHECKING
 from pgflow_mp.cli import logs
 from pgflow_mp.cli.compile import compile_all, refuse
 from pgflow_mp.cli.database import required_dsn
-from pgflow_mp.cli.exits import OK
-from pgflow_mp.cli.loading import load_all, modules_of
+from pgflow_mp.cli.exits import OK, sentence_of
+from pgflow_mp.cli.loading import modules_of
+from pgflow_mp.cli.reloading import Code
 from pgflow_mp.engine.worker import Worker
+from pgflow_mp.errors import PgflowError
 
 if TYPE_CHECKING:
     import argparse
+
+    from pgflow_mp.definition import FlowDefinition
 
 logger = logging.getLogger("pgflow_mp.serve")
 
@@ -27,32 +32,44 @@ logger = logging.getLogger("pgflow_mp.serve")
 def run(arguments: argparse.Namespace) -> int:
     """Compile or verify the flows, then work until stopped."""
     dsn = required_dsn(arguments.dsn, "serve")
-    flows = load_all(arguments.modules)
-    lines, mismatches = compile_all(dsn, flows)
+    code = Code(arguments.modules)
+    lines, mismatches = compile_all(dsn, code.flows)
     if mismatches:
         return refuse(mismatches)
     logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     for line in lines:
         logger.info("%s", line)
-    definitions = [flow.definition for flow in flows]
+    asyncio.run(_serve(arguments, dsn, code))
+    logger.info("stopped, nothing is left claimed")
+    return OK
+
+
+async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> None:
+    definitions = [flow.definition for flow in code.flows]
     worker = Worker(
         dsn,
         definitions,
         processes=arguments.processes,
         grace=arguments.grace,
         poll_interval=arguments.poll_interval,
+        listen_dsn=arguments.listen_dsn,
         max_tasks_per_child=arguments.max_tasks_per_child,
         max_memory_per_child=arguments.max_memory_per_child,
         preload=modules_of(definitions),
         name="pgflow-mp serve",
     )
-    asyncio.run(_serve(worker, arguments.grace))
-    logger.info("stopped, nothing is left claimed")
-    return OK
+    _stop_on_signals(worker, arguments.grace)
+    reloader = Reloader(worker, dsn, code)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.wanted.set)
+    reloading = asyncio.create_task(reloader.run())
+    try:
+        await worker.run()
+    finally:
+        reloading.cancel()
+        await asyncio.wait([reloading])
 
 
-async def _serve(worker: Worker, grace: float) -> None:
-    loop = asyncio.get_running_loop()
+def _stop_on_signals(worker: Worker, grace: float) -> None:
     replies = iter([f"running tasks get {grace:g} s to finish; once more to give them back at once"])
 
     def stop(signal_name: str) -> None:
@@ -60,5 +77,39 @@ async def _serve(worker: Worker, grace: float) -> None:
         worker.stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number.name)
-    await worker.run()
+        asyncio.get_running_loop().add_signal_handler(number, stop, number.name)
+
+
+class Reloader:
+    """Brings new code into a running worker.
+
+    Attributes:
+        wanted: Set it to have the code loaded again; several wishes during one reload are one.
+    """
+
+    def __init__(self, worker: Worker, dsn: str, code: Code) -> None:
+        self._worker = worker
+        self._dsn = dsn
+        self._code = code
+        self.wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Reload whenever it is wanted, until cancelled."""
+        while True:
+            await self.wanted.wait()
+            self.wanted.clear()
+            logger.info("SIGHUP: loading the code again")
+            try:
+                # In a thread: imports take their time, and the worker must beat meanwhile.
+                await self._worker.reload(await asyncio.to_thread(self._load))
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the new code, the old one works on
+                logger.error("not reloaded, the code of before works on: %s", sentence_of(error))  # noqa: TRY400
+
+    def _load(self) -> list[FlowDefinition]:
+        with self._code.again() as flows:
+            lines, mismatches = compile_all(self._dsn, flows)
+            if mismatches:
+                raise PgflowError("\n".join(str(mismatch) for mismatch in mismatches))
+        for line in lines:
+            logger.info("%s", line)
+        return [flow.definition for flow in flows]

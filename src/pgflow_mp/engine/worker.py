@@ -35,10 +35,11 @@ from pgflow_mp.engine.settle import Settler
 from pgflow_mp.executors.process.pool import ProcessPool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import Settled
+    from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
     from pgflow_mp.executors.process.nursery import PoolBroken
@@ -135,6 +136,37 @@ class Worker:
             self._now.set()
         self._stopped.set()
 
+    async def reload(self, flows: Sequence[FlowDefinition]) -> None:
+        """Go on with flows as they are in the code now, in children that import it anew; no task is lost.
+
+        Tasks under way finish in the children that have them. Flows that are new are taken up; of flows that are
+        gone nothing more is claimed.
+
+        Args:
+            flows: All flows to work on from now on; each is compiled in the database.
+
+        Raises:
+            psycopg.Error: New flows cannot be registered; nothing has changed.
+        """
+        if self._stopped.is_set():
+            return
+        wanted = {flow.slug: flow for flow in flows}
+        added = {slug: uuid.uuid4() for slug in wanted.keys() - self._worker_ids.keys()}
+        if added:
+            await self._links["recovery"].run(self._registration(added))
+        self._worker_ids |= added
+        self._flows |= wanted  # a flow that is gone stays known: its tasks may be on their way
+        for slug in self._flows:
+            if slug in added:
+                self._open_flows.add(slug)
+            if slug in wanted and slug in self._open_flows:
+                self._claimer.join(slug)
+            else:
+                self._claimer.leave(slug)
+        self._pool.reload()
+        self._claimer.wake()
+        logger.info("the code is loaded again; children are replaced as they become free")
+
     async def run(self) -> None:
         """Work until `stop` is called or every flow is deprecated.
 
@@ -169,10 +201,7 @@ class Worker:
 
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
-        register = register_workers(
-            self._worker_ids, function_name=self._name, process=self._identity, version=__version__
-        )
-        await self._links["claim"].run(register)
+        await self._links["claim"].run(self._registration(self._worker_ids))
         await self._pool.start()
         with suppress(psycopg.Error):
             await self._recovery.recover()
@@ -181,6 +210,9 @@ class Worker:
             self._pool.size,
             ", ".join(sorted(self._flows)) or "no flow",
         )
+
+    def _registration(self, worker_ids: Mapping[str, UUID]) -> Statement[None]:
+        return register_workers(worker_ids, function_name=self._name, process=self._identity, version=__version__)
 
     def _loops(self) -> list[tuple[str, Coroutine[None, None, None]]]:
         return [

@@ -181,7 +181,8 @@ def pgflow_settings() -> dict[str, Any]:
     """Settings of the pgflow plugin: override this in a conftest.py and return a dict.
 
     Keys: dsn, server, image, isolation, executor, timeout, processes, keep, setup. The command line and
-    PGFLOW_TEST_DSN come before it, the ini file after it.
+    PGFLOW_TEST_DSN come before it, the ini file after it. There is one server and one template for a session,
+    so dsn, server, image and setup belong into the conftest.py at the root.
     """
     return {}
 
@@ -218,12 +219,12 @@ def _pgflow_databases(
 
 @pytest.fixture
 def pgflow_dsn(
-    request: pytest.FixtureRequest, _pgflow_databases: Databases, _pgflow_settled: Settings
+    request: pytest.FixtureRequest, _pgflow_databases: Databases, pgflow_settings: dict[str, Any]
 ) -> Iterator[str]:
     """DSN of a database with pgmq and pgflow installed, for this test alone."""
     from pytest_pgflow._session import provide_database
 
-    with provide_database(request.node, _pgflow_databases, _pgflow_settled) as dsn:
+    with provide_database(request.node, _pgflow_databases, pgflow_settings) as dsn:
         yield dsn
 
 
@@ -246,11 +247,13 @@ def pgflow(pgflow_dsn: str) -> Iterator[PgFlow]:
 
 
 @pytest.fixture
-def flow_runner(request: pytest.FixtureRequest, pgflow_dsn: str, _pgflow_settled: Settings) -> Iterator[FlowRunner]:
+def flow_runner(
+    request: pytest.FixtureRequest, pgflow_dsn: str, pgflow_settings: dict[str, Any]
+) -> Iterator[FlowRunner]:
     """Runs flows on the database of `pgflow_dsn`: ``flow_runner.run(MyFlow, {...})``."""
     from pytest_pgflow._runner import provide_runner
 
-    with provide_runner(request.node, pgflow_dsn, _pgflow_settled) as runner:
+    with provide_runner(request.node, pgflow_dsn, pgflow_settings) as runner:
         yield runner
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.client import PgFlow
@@ -20,7 +20,7 @@ from pytest_pgflow._batch import Batch
 from pytest_pgflow._deadline import Deadline
 from pytest_pgflow._doubles import with_doubles
 from pytest_pgflow._marker import read_markers
-from pytest_pgflow._options import CHECKS
+from pytest_pgflow._options import CHECKS, settle
 from pytest_pgflow._session import DEBUGGED
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.flow import Flow
-    from pytest_pgflow._options import Settings
     from pytest_pgflow._results import FlowRun
     from pytest_pgflow._session import Node
 
@@ -263,9 +262,10 @@ class StartedRun:
 
 
 @contextmanager
-def provide_runner(node: Node, dsn: str, settings: Settings) -> Iterator[FlowRunner]:
-    """Provide a runner on this database with what settings and markers say."""
-    marked = read_markers(node)
+def provide_runner(node: Node, dsn: str, given: Mapping[str, Any], **fixed: Any) -> Iterator[FlowRunner]:
+    """Provide a runner on this database, with what markers say, then what the fixture's maker fixed, then settings."""
+    checked = {name: CHECKS[name](value) for name, value in fixed.items()}
+    settings, marked = replace(settle(node.config, given), **checked), read_markers(node)
     defaults = Defaults(
         executor=marked.executor or settings.executor,
         timeout=marked.timeout or settings.timeout,

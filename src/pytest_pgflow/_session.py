@@ -15,9 +15,10 @@ from pgflow_mp.errors import DatabaseUnreachable, PgflowError, ServerUnavailable
 from pytest_pgflow import _reset
 from pytest_pgflow._databases import Databases, Lasting, session_name
 from pytest_pgflow._marker import read_markers
+from pytest_pgflow._options import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from pgflow_mp.postgres import Server
@@ -105,9 +106,10 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
 
 @contextmanager
 def provide_database(
-    node: Node, databases: Databases, settings: Settings, *, isolation: str | None = None
+    node: Node, databases: Databases, given: Mapping[str, Any], *, isolation: str | None = None
 ) -> Iterator[str]:
     """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
+    settings = settle(node.config, given)
     wanted = isolation or read_markers(node).isolation or settings.isolation
     story = _begin(databases, wanted, settings)
     stories = node.stash.setdefault(STORIES, [])

@@ -13,7 +13,6 @@ database of its own, ``delete`` and ``none`` the one that all of this isolation 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from pgflow_mp.client import PgFlow
     from pytest_pgflow._databases import Databases
-    from pytest_pgflow._options import Settings
     from pytest_pgflow._runner import FlowRunner
 
 Scope = Literal["session", "package", "module", "class", "function"]
@@ -41,12 +39,12 @@ def dsn(*, scope: Scope = "function", isolation: str | None = None) -> Any:
 
     @pytest.fixture(scope=scope)
     def database(
-        request: pytest.FixtureRequest, _pgflow_databases: Databases, _pgflow_settled: Settings
+        request: pytest.FixtureRequest, _pgflow_databases: Databases, pgflow_settings: dict[str, Any]
     ) -> Iterator[str]:
         """DSN of a database with pgmq and pgflow installed."""
         from pytest_pgflow._session import provide_database
 
-        with provide_database(request.node, _pgflow_databases, _pgflow_settled, isolation=isolation) as found:
+        with provide_database(request.node, _pgflow_databases, pgflow_settings, isolation=isolation) as found:
             yield found
 
     return database
@@ -111,14 +109,11 @@ def flow_runner(
     given = {name: value for name, value in said.items() if value is not None}
 
     @pytest.fixture(scope=scope)
-    def runner(request: pytest.FixtureRequest, _pgflow_settled: Settings) -> Iterator[FlowRunner]:
+    def runner(request: pytest.FixtureRequest, pgflow_settings: dict[str, Any]) -> Iterator[FlowRunner]:
         """Runs flows on the database."""
-        from pytest_pgflow._options import CHECKS
         from pytest_pgflow._runner import provide_runner
 
-        checked = {name: CHECKS[name](value) for name, value in given.items()}
-        settings = replace(_pgflow_settled, **checked)
-        with provide_runner(request.node, request.getfixturevalue(database), settings) as opened:
+        with provide_runner(request.node, request.getfixturevalue(database), pgflow_settings, **given) as opened:
             yield opened
 
     return runner

@@ -162,3 +162,16 @@ def test_the_closest_marker_wins(pytester):
         """
     )
     pytester.runpytest_inprocess("--strict-markers").assert_outcomes(passed=1)
+
+
+def test_each_folder_may_have_its_own_settings(pytester, run_pytest):
+    for folder, executor in (("one", "inline"), ("two", "process")):
+        where = pytester.mkdir(folder)
+        (where / "conftest.py").write_text(
+            "import pytest\n\n@pytest.fixture(scope='session')\n"
+            f"def pgflow_settings():\n    return {{'executor': {executor!r}}}\n"
+        )
+        (where / f"test_{folder}.py").write_text(
+            f"def test_it(flow_runner):\n    assert flow_runner._defaults.executor == {executor!r}\n"
+        )
+    run_pytest().assert_outcomes(passed=2)

@@ -5,7 +5,7 @@ import uuid
 import pytest
 
 from .ask import column, refusal, rows, value
-from .machine import map_of, single
+from .machine import Failure, map_of, single
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ class TestStartTasks:
         assert 45 < machine.visible_in(run, "b") <= 52
 
     def test_a_second_start_of_the_same_message_does_nothing(self, machine, two_steps):
-        """core A-2; generations ST5-1 [T], ST5-4 [T]: no row, no attempt, no change of visibility."""
+        """core A-2, ST-9; generations ST5-1 [T], ST5-4 [T]: no row, no attempt, no change of visibility."""
         ids = machine.read("f")
         assert len(machine.start_tasks("f", ids)) == 2
         machine.conn.execute("update pgmq.q_f set vt = now()")
@@ -144,7 +144,8 @@ class TestStartTasks:
         assert rows(machine.conn, "select * from pgmq.q_f order by 1") == before
         assert machine.task(two_steps[0], "a", "attempts_count") == 1
 
-    def test_an_id_given_twice_is_one_id(self, machine, two_steps):
+    @pytest.mark.usefixtures("two_steps")
+    def test_an_id_given_twice_is_one_id(self, machine):
         """core 3.13.1, 3.13.3: one row per task; generations ST5-3 counts tasks, not ids."""
         first, second = machine.read("f")
         started = machine.start_tasks("f", [first, second, first, 10**9, 10**9])
@@ -189,6 +190,38 @@ class TestStartTasks:
         ids = machine.read("mixedcase")
         sql = "select step_slug from pgflow.start_tasks('MixedCase', %s::bigint[], null, queue_name => 'MixedCase')"
         assert column(machine.conn, sql, ids) == ["a"]
+
+    @pytest.mark.parametrize("arguments", ["", ", 'f'", ", 'F'", ", 'f', null"])
+    def test_every_form_of_the_call_does_the_same(self, machine, arguments):
+        """generations SU-1: a claim that returns what it started, hides it, and fails when a message is missing."""
+        machine.flow("f", options={"timeout": 40}, a=single())
+        run, other = machine.start_many("f", [1, 2])
+        ids = machine.read("f")
+        call = f"select run_id, flow_input, attempts_count from pgflow.start_tasks('f', %s::bigint[], null{arguments})"
+        assert rows(machine.conn, call, ids[:1]) == [(run, 1, 1)]
+        assert 35 < machine.visible_in(run, "a") <= 42
+        assert rows(machine.conn, call, ids[:1]) == []
+        machine.conn.execute("select pgmq.archive('f', %s::bigint)", [ids[1]])
+        assert refusal(machine.conn, call, ids)[0] == "22P02"
+        assert machine.tasks(other) == {"a": ["queued"]}
+
+    def test_columns_of_queues_are_found_by_name(self, machine):
+        """core Q-5: pgmq has moved and added some."""
+        machine.flow("f", options={"base_delay": 0}, a=single())
+        run = machine.start("f")
+        machine.conn.execute(
+            "alter table pgmq.q_f drop column read_ct, add column another int default 1, "
+            "add column read_ct int not null default 0"
+        )
+        (task,) = machine.claim("f")
+        machine.settle([(task, Failure("boom"))])
+        machine.give_back(machine.claim("f"))
+        ids = [task.message for task in machine.claim("f")]
+        moved = rows(machine.conn, "select read_ct, message from pgflow.set_vt_batch('f', %s, array[3])", ids)
+        assert moved[0][0] == 3
+        assert moved[0][1]["step_slug"] == "a"
+        machine.complete(run, "a", 1)
+        assert machine.status(run) == "completed"
 
     @pytest.mark.usefixtures("two_steps")
     def test_all_call_forms_resolve(self, machine):

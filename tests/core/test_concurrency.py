@@ -56,7 +56,7 @@ class TestTwoSessions:
         assert machine.queued("f") == []
 
     def test_two_last_tasks_of_a_map_complete_it_once(self, machine, sessions):
-        """core C-1: they must not both see two left."""
+        """core C-1, X-1: they must not both see two left; who waited for the lock sees what its holder did."""
         machine.flow("f", m=map_of(), s=single("m"))
         run = machine.start("f", [1, 2])
         first, second = machine.claim("f")
@@ -146,6 +146,21 @@ class TestTwoSessions:
         assert machine.tasks(run) == {"a": ["failed"], "b": ["cancelled"]}
         assert machine.queued("f") == []
         assert machine.settle([(held, 1)])[0][:2] == (False, "cancelled")
+
+    def test_task_rows_are_locked_before_messages(self, machine, sessions):
+        """generations TS-5; D-2: a failing run waits for a task row without holding any message."""
+        machine.flow("f", a=single(max_attempts=1), b=single())
+        run = machine.start("f")
+        machine.poll("f")
+        holder, failing = sessions(autocommit=False), sessions()
+        holder.conn.execute("select from pgflow.step_tasks where run_id = %s and step_slug = 'b' for update", [run])
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(failing.fail, run, "a")
+            waiting(machine, failing)
+            assert len(rows(machine.conn, "select msg_id from pgmq.q_f for update nowait")) == 2
+            holder.conn.commit()
+            assert answer.result(10) == "failed"
+        assert machine.queued("f") == []
 
     def test_batches_over_the_same_runs_never_deadlock(self, machine, sessions):
         """D-2: runs are locked in run_id order, whatever the order of the outcomes."""

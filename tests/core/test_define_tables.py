@@ -74,7 +74,7 @@ def test_the_sixth_column_of_a_task_is_its_status():
 
 @pytest.mark.parametrize("table", CONSTRAINTS)
 def test_constraints_have_their_names(db, table):
-    """core 2.1-2.8 [T]; generations 9.3."""
+    """core 2.1 to 2.8 [T], 2.3; generations 9.3."""
     found = column(
         db,
         "select conname from pg_constraint where conrelid = %s::regclass and contype <> 'n'",

@@ -112,6 +112,7 @@ def test_an_install_that_fails_leaves_nothing_behind(empty_dsn, sql_folder):
 
 
 def test_a_schema_pgflow_of_somebody_else_is_left_alone(empty_dsn):
+    """generations SU-10: it is not migrated either."""
     with psycopg.connect(empty_dsn, autocommit=True) as conn:
         conn.execute("create schema pgflow")
         conn.execute("create table pgflow.flows (flow_slug text)")
@@ -215,6 +216,8 @@ def test_an_unreachable_server_gets_one_sentence():
 
 
 def test_a_server_before_14_is_refused(empty_dsn):
+    """core E-4."""
+
     class OldServer:
         server_version = 130012
 
@@ -332,6 +335,19 @@ def test_installing_again_adapts_to_realtime_that_came_or_went(empty_dsn, sql_fo
         conn.execute("drop schema realtime cascade")
         install(conn, folder=sql_folder)
         assert value(conn, "select pgflow_mp.probe()") == "no"
+
+
+def test_an_install_plans_no_jobs(empty_dsn):
+    """core CJ-3 is the original's; here workers recover what stalls, and a plan is the operator's to make."""
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute("create schema cron")
+        conn.execute("create table cron.job (jobid bigint generated always as identity, jobname text)")
+        conn.execute(
+            "create function cron.schedule(job_name text, schedule text, command text) returns bigint "
+            "language sql as 'insert into cron.job (jobname) values (job_name) returning jobid'"
+        )
+        install(conn)
+        assert value(conn, "select count(*) from cron.job") == 0
 
 
 def test_every_function_body_is_valid(db):

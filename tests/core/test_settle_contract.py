@@ -377,6 +377,28 @@ class TestLateFailure:
         assert machine.complete(run, "b", 1) == "cancelled"
         assert machine.everything(run) == before
 
+    def test_workers_that_know_fewer_statuses_meet_them_in_rows_only(self, machine):
+        """generations SU-11: a task of an ended step or run is no error for them; a claim of its message is empty."""
+        machine.flow("f", m=map_of(max_attempts=1, when_exhausted="skip"), a=single(max_attempts=1), b=single())
+        run = machine.start("f", [1, 2])
+        ids = machine.read("f", vt=0)
+        machine.start_tasks("f", ids)
+        machine.fail(run, "m", index=0)
+        machine.fail(run, "a")
+        assert machine.complete(run, "m", 1, index=1) == "skipped"
+        assert machine.complete(run, "b", 1) == "cancelled"
+        assert machine.start_tasks("f", ids) == []
+
+    def test_the_row_of_the_task_comes_back_and_none_of_an_unknown_one(self, machine):
+        """core FT-13: as it is afterwards."""
+        machine.flow("f", a=single(max_attempts=1))
+        run = machine.start("f")
+        machine.poll("f")
+        sql = "select run_id, step_slug, task_index, status, error_message from pgflow.fail_task(%s, %s, %s, 'boom')"
+        assert rows(machine.conn, sql, run, "a", 0) == [(run, "a", 0, "failed", "boom")]
+        for unknown in ((run, "a", 1), (run, "z", 0), (uuid.uuid4(), "a", 0)):
+            assert rows(machine.conn, sql, *unknown) == []
+
     def test_a_message_left_on_a_failed_run_is_archived(self, machine):
         """core FT-1; generations FT-1'."""
         machine.flow("f", a=single())

@@ -1,0 +1,551 @@
+"""Random programs: each rule does one thing to the database and to the model, then both must agree in everything."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import uuid
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from . import strategies
+from .compare import TOLERANCE, agrees, by_run, differences, event_differences, expected
+from .definition import Flow, Json
+from .orders import ANY, Settlement, Ticket, settled_in_any_order
+from .reference import SOME_TEXT, Run
+from .values import json_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .database import Database
+
+OURS, OTHER, FOREIGN = (uuid.UUID(int=number) for number in (1, 2, 3))
+WORKERS = {OURS: True, OTHER: True, FOREIGN: False}
+INDEX = st.integers(0, 30)
+MOST_ORDERS = 2000
+
+
+class Programs(RuleBasedStateMachine):
+    """One example: flows, runs, tickets that claims gave out, and the clock of both sides."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.db = database
+        self.now = 0.0
+        self.flows: dict[str, Flow] = {}
+        self.runs: dict[uuid.UUID, Run] = {}
+        self.tickets: list[Ticket] = []
+        self.gone: set[uuid.UUID] = set()
+        self.strays: dict[tuple[str, int], float] = {}  # when they are visible
+        self.ids = itertools.count(1)
+
+    @initialize(chosen=strategies.flow_sets())
+    def define(self, chosen: list[Flow]) -> None:
+        self.flows = {flow.slug: flow for flow in chosen}
+        self.db.reset(chosen, WORKERS)
+
+    # Starting
+
+    def _pick_flow(self, index: int) -> Flow:
+        return list(self.flows.values())[index % len(self.flows)]
+
+    @precondition(lambda self: len(self.runs) < 4)
+    @rule(data=st.data(), index=INDEX, with_id=st.booleans())
+    def start(self, data, index, with_id) -> None:
+        flow = self._pick_flow(index)
+        run_input = data.draw(strategies.inputs(flow))
+        given = uuid.UUID(int=1000 - next(self.ids)) if with_id else None
+        run_id, status = self.db.start_flow(flow.slug, run_input, given)
+        assert given in (None, run_id)
+        self.runs[run_id] = Run(flow, run_input, self.now)
+        assert status == self.runs[run_id].status
+        self.check()
+
+    @precondition(lambda self: len(self.runs) < 4)
+    @rule(data=st.data(), index=INDEX, count=st.integers(0, 3), with_ids=st.booleans())
+    def start_many(self, data, index, count, with_ids) -> None:
+        flow = self._pick_flow(index)
+        run_inputs = [data.draw(strategies.inputs(flow)) for _ in range(count)]
+        given = [uuid.UUID(int=1000 - next(self.ids)) for _ in run_inputs] if with_ids else None
+        found = self.db.start_flows(flow.slug, run_inputs, given)
+        assert given in (None, [run_id for run_id, _ in found])
+        for (run_id, status), run_input in zip(found, run_inputs, strict=True):
+            self.runs[run_id] = Run(flow, run_input, self.now)
+            assert status == self.runs[run_id].status
+        self.check()
+        if not with_ids:
+            self._check_order_of_runs(flow, [run_id for run_id, _ in found])
+
+    def _check_order_of_runs(self, flow: Flow, run_ids: list[uuid.UUID]) -> None:
+        """Messages of earlier inputs come first, where the ids are ours (D-9)."""
+        for queue in flow.queues:
+            last = 0
+            for run_id in run_ids:
+                places = [t.place for (slug, _), t in self.runs[run_id].tasks.items() if flow.queue(slug) == queue]
+                assert all(place > last for place in places)
+                last = max([last, *places])
+
+    @precondition(lambda self: any(flow.has_root_map for flow in self.flows.values()))
+    @rule(data=st.data(), index=INDEX, many=st.booleans())
+    def start_with_unfit_input(self, data, index, many) -> None:
+        """3.6.1; a batch with one such input starts nothing."""
+        fitting = [flow for flow in self.flows.values() if flow.has_root_map]
+        flow = fitting[index % len(fitting)]
+        unfit = data.draw((strategies.SMALL | strategies.SCALARS).map(Json) | strategies.SQL_NULL)
+        if unfit is None:
+            text = f"Flow {flow.slug} has root map steps but input is NULL"
+        else:
+            text = f"Flow {flow.slug} has root map steps but input is not an array (got {json_type(unfit.value)})"
+        call, given = (self.db.start_flows, [Json([1]), unfit]) if many else (self.db.start_flow, unfit)
+        with pytest.raises(psycopg.errors.RaiseException) as refused:
+            call(flow.slug, given, None)
+        assert refused.value.diag.message_primary == text
+        self.check()
+
+    # Claiming
+
+    def _waiting(self, flow: Flow, only_runs=None) -> list[tuple[uuid.UUID, tuple[str, int]]]:
+        """What a claim of ours can take: visible and startable, oldest message first."""
+        found = []
+        for run_id, run in self.runs.items():
+            if run.flow.slug != flow.slug or (only_runs is not None and run_id not in only_runs):
+                continue
+            for key, task in run.tasks.items():
+                if run.can_start(key) and task.visible_at is not None and task.visible_at <= self.now + TOLERANCE:
+                    found.append((task.place, run_id, key))
+        return [(run_id, key) for _, run_id, key in sorted(found)]
+
+    @rule(
+        flows=st.sampled_from([slice(None), slice(None, None, -1), slice(1)]),
+        quantity=st.sampled_from([100, 1, 2, 5]),
+        worker=st.sampled_from([OURS, OTHER]),
+        first_run_only=st.booleans(),
+    )
+    def claim(self, flows, quantity, worker, first_run_only) -> None:
+        chosen = list(self.flows.values())[flows]
+        self._claim(chosen, quantity, worker, list(self.runs)[:1] if first_run_only else None)
+        self.check()
+
+    def _claim(self, chosen: list[Flow], quantity: int, worker: uuid.UUID, only_runs=None) -> list[Ticket]:
+        claimed = self.db.claim(
+            [flow.slug for flow in chosen], [worker] * len(chosen), [quantity] * len(chosen), only_runs
+        )
+        assert len(claimed) <= quantity
+        room = quantity
+        for flow in chosen:
+            mine = [task for task in claimed if self.runs[task.run].flow is flow]
+            waiting = self._waiting(flow, only_runs)
+            if flow.step_queues:  # later steps first; which of the waiting ones is ours to choose
+                assert {(task.run, task.key) for task in mine} <= set(waiting)
+                assert len(mine) == min(room, len(waiting))
+            else:
+                assert [(task.run, task.key) for task in mine] == waiting[:room]
+            room -= len(mine)
+        return [self._started(task, worker, ours=True) for task in claimed]
+
+    def _started(self, task, worker, *, ours: bool) -> Ticket:
+        """Checks one claimed row and starts the task in the model."""
+        run = self.runs[task.run]
+        run.start_task(task.key, worker, self.now)
+        assert task.message == run.tasks[task.key].place
+        assert task.attempt == run.tasks[task.key].attempts
+        assert task.timeout == (run.flow.option(task.key[0], "timeout") if ours else None)
+        assert agrees(run.task_input(task.key), task.input), (task, run.task_input(task.key))
+        assert agrees(run.flow_input(task.key[0]), task.flow_input), task
+        ticket = Ticket(task.run, task.key, task.attempt, worker)
+        self.tickets.append(ticket)
+        return ticket
+
+    @rule(index=INDEX, step=INDEX, quantity=st.sampled_from([100, 1, 3]), worker=st.sampled_from([FOREIGN, OURS, None]))
+    def poll(self, index, step, quantity, worker) -> None:
+        """As workers in other languages do: read messages, then start their tasks."""
+        flow = self._pick_flow(index)
+        slug = flow.steps[step % len(flow.steps)].slug
+        queue = flow.queue(slug)
+        readable = sorted(place for place, at in self._live(queue) if at <= self.now + TOLERANCE)[:quantity]
+        messages = self.db.read(queue, quantity, vt=500)
+        assert messages == readable
+        for place in messages:
+            self._hide(queue, place)
+        self._start_tasks(flow, slug, messages, worker)
+        self.check()
+
+    def _live(self, queue: str) -> list[tuple[int, float]]:
+        """The messages in a queue and when they are visible."""
+        strays = [(place, at) for (name, place), at in self.strays.items() if name == queue]
+        return strays + [
+            (task.place, task.visible_at)
+            for run_id, key, task in self._tasks()
+            if self.runs[run_id].flow.queue(key[0]) == queue and task.visible_at is not None
+        ]
+
+    def _hide(self, queue: str, place: int) -> None:
+        if (queue, place) in self.strays:
+            self.strays[queue, place] = self.now + 500
+        for run_id, key, task in self._tasks():
+            if self.runs[run_id].flow.queue(key[0]) == queue and task.place == place:
+                task.visible_at = self.now + 500
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data(), worker=st.sampled_from([FOREIGN, OURS]))
+    def start_any_messages(self, data, worker) -> None:
+        """start_tasks takes any ids: delayed, hidden, archived, repeated, unknown."""
+        flow = self._pick_flow(data.draw(INDEX))
+        slug = flow.steps[data.draw(INDEX) % len(flow.steps)].slug
+        places = [task.place for run_id, key, task in self._tasks() if self.runs[run_id].flow is flow]
+        if places:
+            chosen = data.draw(st.lists(st.sampled_from(places) | st.just(10**9), max_size=5))
+            self._start_tasks(flow, slug, chosen, worker)
+            self.check()
+
+    def _start_tasks(self, flow: Flow, slug: str, messages: list[int], worker) -> None:
+        queue = flow.queue(slug)
+        startable = {
+            (run_id, key)
+            for run_id, key, task in self._tasks()
+            if self.runs[run_id].flow is flow
+            and flow.queue(key[0]) == queue
+            and task.place in messages
+            and self.runs[run_id].can_start(key)
+        }
+        found = self.db.start_tasks(flow, queue, slug, messages, worker)
+        assert len(found) == len(startable)
+        assert {(task.run, task.key) for task in found} == startable
+        for task in found:
+            self._started(task, worker, ours=False)
+
+    def _tasks(self):
+        return [(run_id, key, task) for run_id, run in self.runs.items() for key, task in run.tasks.items()]
+
+    # Settling
+
+    def _draw_output(self, data, run: Run | None, slug: str) -> Json | None:
+        """Mostly what the children need."""
+        step = run.flow.by_slug.get(slug) if run else None
+        if step and not step.is_map and any(child.is_map for child in run.flow.children(slug)):
+            return data.draw(strategies.ARRAY_OUTPUTS if data.draw(st.integers(0, 7)) else strategies.OUTPUTS)
+        return data.draw(strategies.OUTPUTS)
+
+    def _draw_settlement(self, data, ticket: Ticket, *, failures: int) -> Settlement:
+        told = {"run": ticket.run, "key": ticket.key, "attempt": ticket.attempt, "worker": ticket.worker}
+        if data.draw(st.integers(0, 9)) < failures:
+            retryable = data.draw(st.sampled_from([True, True, False]))
+            return Settlement(**told, error=data.draw(st.sampled_from(["boom", "", "späť\nline"])), retryable=retryable)
+        return Settlement(**told, output=self._draw_output(data, self.runs.get(ticket.run), ticket.key[0]))
+
+    def _draw_ticket(self, data) -> Ticket:
+        """Any attempt ever given out, now and then with another worker, attempt or task."""
+        ticket = self.tickets[-1 - data.draw(INDEX) % len(self.tickets)]
+        bent = data.draw(st.integers(0, 15))
+        if bent == 15:
+            return replace(ticket, worker=OTHER)
+        if bent == 14:
+            return replace(ticket, attempt=ticket.attempt + 1)
+        if bent == 13:
+            return replace(ticket, key=(ticket.key[0], ticket.key[1] + 3))
+        if bent == 12:
+            return replace(ticket, run=uuid.UUID(int=7))
+        if bent == 11:
+            return replace(ticket, attempt=None, worker=None)
+        return ticket
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data(), count=st.integers(1, 6), failures=st.sampled_from([0, 3, 6]))
+    def settle(self, data, count, failures) -> None:
+        told = [self._draw_settlement(data, self._draw_ticket(data), failures=failures) for _ in range(count)]
+        self._settle(told)
+
+    @rule(data=st.data(), quantity=st.integers(1, 6), failures=st.sampled_from([0, 0, 2, 5]))
+    def work(self, data, quantity, failures) -> None:
+        """A worker's turn: claim, run, settle all at once."""
+        tickets = self._claim(list(self.flows.values()), quantity, OURS)
+        self._settle([self._draw_settlement(data, ticket, failures=failures) for ticket in tickets])
+
+    def _settle(self, told: list[Settlement]) -> None:
+        answers = self.db.settle(told)
+        mine: dict[uuid.UUID, dict[int, Settlement]] = {}
+        for index, each in enumerate(told):
+            if each.run in self.runs:
+                mine.setdefault(each.run, {})[index] = each
+            else:
+                assert answers[index] == (False, None, None, None)
+        self.check({run_id: self._alternatives(run_id, part) for run_id, part in mine.items()}, answers)
+
+    def _alternatives(self, run_id: uuid.UUID, told: dict[int, Settlement]) -> Iterator[_Alternative]:
+        for run, applied in settled_in_any_order(self.runs[run_id], told, self.now):
+            yield _Alternative(run, {i: (applied[i], *self._statuses(run, each.key)) for i, each in told.items()})
+
+    @staticmethod
+    def _statuses(run: Run, key: tuple[str, int]) -> tuple:
+        task = run.tasks.get(key)
+        return (None, ANY, ANY) if task is None else (task.status, run.states[key[0]].status, run.status)
+
+    def _draw_task(self, data) -> tuple[uuid.UUID, tuple[str, int]]:
+        """Any task there is, whatever its status, or one that does not exist."""
+        tasks = [(run_id, key) for run_id, key, _ in self._tasks()]
+        unknown = [(uuid.UUID(int=7), ("a", 0)), *((run_id, (slug, 9)) for run_id in self.runs for slug in "ab")]
+        if not tasks or data.draw(st.integers(0, 19)) == 19:
+            return data.draw(st.sampled_from(unknown))
+        started = [(run_id, key) for run_id, key in tasks if self.runs[run_id].tasks[key].status == "started"]
+        if started and data.draw(st.integers(0, 3)):
+            return data.draw(st.sampled_from(started))
+        return data.draw(st.sampled_from(tasks))
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def complete_task(self, data) -> None:
+        run_id, key = self._draw_task(data)
+        run = self.runs.get(run_id)
+        output = self._draw_output(data, run, key[0])
+        answer = self.db.complete(run_id, key, output)
+        if run:
+            run.complete(key, output, self.now)
+        assert answer == ([run.tasks[key].status] if run and key in run.tasks else [])
+        self.check()
+
+    @precondition(lambda self: self.runs)
+    @rule(data=st.data())
+    def fail_task(self, data) -> None:
+        run_id, key = self._draw_task(data)
+        run = self.runs.get(run_id)
+        answer = self.db.fail(run_id, key, "boom")
+        if run and not run.fail(key, "boom", self.now):
+            run.push_back(key, self.now)
+        assert answer == ([run.tasks[key].status] if run and key in run.tasks else [])
+        self.check()
+
+    # Recovering
+
+    @precondition(lambda self: self.tickets)
+    @rule(data=st.data(), count=st.integers(1, 4), delay=st.sampled_from([0, 300]))
+    def give_back(self, data, count, delay) -> None:
+        tickets = [self._draw_ticket(data) for _ in range(count)]
+        tickets = [ticket for ticket in tickets if ticket.attempt and ticket.worker]
+        given = self.db.give_back(tickets, delay)
+        done = [
+            self.runs[ticket.run].give_back(ticket.key, ticket.attempt, ticket.worker, delay, self.now)
+            for ticket in tickets
+            if ticket.run in self.runs
+        ]
+        assert given == sum(done)
+        self.check()
+
+    @rule(seconds=st.sampled_from([200, 1000]))
+    def wait(self, seconds) -> None:
+        self.db.tick(seconds)
+        self.now += seconds
+
+    @precondition(lambda self: self.runs)
+    @rule(count=st.integers(0, 4))
+    def skip_delays(self, count) -> None:
+        chosen = list(self.runs)[:count]
+        found = {(run_id, (slug, index)): seconds for run_id, slug, index, seconds in self.db.skip_delays(chosen)}
+        for run_id, key, task in self._tasks():
+            if run_id not in chosen or task.status != "queued" or task.visible_at is None:
+                continue
+            left = task.visible_at - self.now
+            if left > TOLERANCE:
+                assert abs(found.pop((run_id, key)) - left) < TOLERANCE
+                task.visible_at = self.now
+        assert not found
+        self.check()
+
+    @rule(repeat=st.sampled_from([1, 1, 4]))
+    def requeue_stalled_tasks(self, repeat) -> None:
+        """Time passes, then the contract's recovery; repeated until it gives up, when nobody settles meanwhile."""
+        for _ in range(repeat):
+            if repeat > 1:
+                self._start_all()
+                self.wait(1000)
+            stalled = [
+                (self.runs[run_id], key)
+                for run_id, key, task in self._tasks()
+                if self.runs[run_id].is_stalled(key, self.now) and not task.given_up
+            ]
+            lively = [(run, key) for run, key in stalled if run.tasks[key].requeued < 3]
+            assert self.db.requeue_stalled() == len(lively)
+            for run, key in stalled:
+                if (run, key) in lively:
+                    run.requeue(key, self.now, keep_attempt=True)
+                else:
+                    run.give_up(key)
+            self.check()
+
+    def _start_all(self) -> None:
+        while self._claim(list(self.flows.values()), 100, OURS):
+            self.check()
+
+    @rule(worker=st.sampled_from([OURS, OTHER, FOREIGN]), how=st.sampled_from(["stopped", "silent", "back"]))
+    def worker_goes(self, worker, how) -> None:
+        self.db.set_worker(worker, stopped=how == "stopped", silent=how == "silent")
+        (self.gone.discard if how == "back" else self.gone.add)(worker)
+
+    @rule(repeat=st.sampled_from([1, 1, 4]))
+    def recover_tasks(self, repeat) -> None:
+        """Our recovery; repeated with new claims between, until tasks that keep getting lost have failed."""
+        for _ in range(repeat):
+            if repeat > 1:
+                self._start_all()
+            self._recover()
+
+    def _recover(self) -> None:
+        """D-3: three requeues, then a failed attempt."""
+        lost, stalled, ended = [], [], []
+        for run_id, key, task in self._tasks():
+            run = self.runs[run_id]
+            if run.ended or task.status != "started" or run.states[key[0]].status != "started":
+                continue
+            is_lost = task.worker in self.gone and WORKERS[task.worker]
+            if task.given_up or ((is_lost or run.is_stalled(key, self.now)) and task.requeued >= 3):
+                ended.append((run_id, key))
+            elif is_lost:
+                lost.append((run_id, key))
+            elif run.is_stalled(key, self.now):
+                stalled.append((run_id, key))
+        freed = self.db.recover()
+        self.strays = {stray: at for stray, at in self.strays.items() if at > self.now + TOLERANCE}
+        requeued = [(*each, False) for each in lost] + [(*each, True) for each in stalled]
+        touched = {run_id for run_id, _ in lost + stalled + ended}
+        self.check({run_id: self._recovered(run_id, ended, requeued) for run_id in touched})
+        freed_by_model = sum(self.runs[run_id].tasks[key].status == "queued" for run_id, key in lost + stalled + ended)
+        assert freed == freed_by_model
+
+    def _recovered(self, run_id: uuid.UUID, ended: list, requeued: list) -> Iterator[_Alternative]:
+        """Failures first, in any order; they may end what was to be requeued."""
+        keys = [key for other, key in ended if other == run_id]
+        told = {i: Settlement(run_id, key, None, None, error=SOME_TEXT) for i, key in enumerate(keys)}
+        for run, _ in settled_in_any_order(self.runs[run_id], told, self.now):
+            for other, key, kept in requeued:
+                if other == run_id and run.tasks[key].status == "started":
+                    run.requeue(key, self.now, keep_attempt=kept)
+            yield _Alternative(run, {})
+
+    @rule(index=INDEX, step=INDEX)
+    def stray_message(self, index, step) -> None:
+        """A message of a run that is gone; claims pass over it, recovery archives it."""
+        flow = self._pick_flow(index)
+        slug = flow.steps[step % len(flow.steps)].slug
+        body = {"flow_slug": flow.slug, "run_id": str(uuid.UUID(int=7)), "step_slug": slug, "task_index": 0}
+        self.strays[flow.queue(slug), self.db.send(flow.queue(slug), body)] = self.now
+
+    @precondition(lambda self: self.runs)
+    @rule(index=INDEX)
+    def poke(self, index) -> None:
+        """The inner functions change nothing when nothing is due."""
+        run_id, run = list(self.runs.items())[index % len(self.runs)]
+        self.db.poke(run_id, live=not run.ended)
+        self.check()
+
+    @precondition(lambda self: any(not run.ended for run in self.runs.values()))
+    @rule(index=INDEX, step=INDEX)
+    def force_skip(self, index, step) -> None:
+        """core 3.11 by hand."""
+        live = [run_id for run_id, run in self.runs.items() if not run.ended]
+        run_id = live[index % len(live)]
+        run = self.runs[run_id]
+        slug = run.flow.steps[step % len(run.flow.steps)].slug
+        assert self.db.force_skip(run_id, slug, "by_hand") == run.force_skip(slug, "by_hand")
+        self.check()
+
+    # Comparing
+
+    def check(self, alternatives: dict | None = None, answers: list | None = None) -> None:
+        """Database and model agree in all rows, messages and new events, for one of the promised orders."""
+        alternatives = alternatives or {}
+        snapshot = self.db.snapshot()
+        rows = by_run(snapshot)
+        assert set(rows) == {str(run_id) for run_id in self.runs}
+        for run_id in self.runs:
+            choices = alternatives.get(run_id)
+            found = rows[str(run_id)]
+            in_order = choices is None
+            misses = []
+            for choice in itertools.islice([_Alternative(self.runs[run_id], {})] if in_order else choices, MOST_ORDERS):
+                lines = self._differences(choice, found, str(run_id), answers, in_order=in_order)
+                if not lines:
+                    self.runs[run_id] = choice.run
+                    break
+                misses.append(lines)
+            else:
+                best = min(misses, key=len)
+                raise AssertionError(
+                    f"run {run_id} of {self.runs[run_id].flow}\n({len(misses)} orders tried)\n" + "\n".join(best)
+                )
+            self._adopt_places(self.runs[run_id], found["messages"], in_order=in_order)
+            self.runs[run_id].events = []
+        self._check_messages(snapshot["messages"])
+
+    def _differences(self, choice, found, run_id: str, answers, *, in_order: bool) -> list[str]:
+        lines = []
+        wanted = expected(choice.run, self.now)
+        for part, value in wanted.items():
+            lines += differences(value, found[part], f".{part}")
+        lines += event_differences(choice.run, found["events"], run_id, in_order=in_order)
+        for index, answer in choice.answers.items():
+            if not all(one is ANY or one == other for one, other in zip(answer, answers[index], strict=True)):
+                lines.append(f".answer {index}: model {answer}, database {answers[index]}")
+        return lines
+
+    def _adopt_places(self, run: Run, messages: dict, *, in_order: bool) -> None:
+        """New messages are in the order of steps and indexes (3.8.5); a known one never changes."""
+        new: dict[object, list[int]] = {}
+        for key in sorted(run.tasks):
+            task = run.tasks[key]
+            queue, place = messages[key]
+            assert queue == run.flow.queue(key[0])
+            if task.place is None and not task.sent_again:
+                new.setdefault(queue if in_order else key[0], []).append(place)
+            else:
+                assert task.place in (None, place)
+            task.place = place
+        for places in new.values():
+            assert places == sorted(places), f"messages out of order: {places}"
+
+    def _check_messages(self, messages: list[dict]) -> None:
+        """Each message in a queue is that of an open task, with exactly four keys (4.1), or a stray one."""
+        wanted = {
+            (run.flow.queue(key[0]), task.place): {
+                "flow_slug": run.flow.slug,
+                "run_id": str(run_id),
+                "step_slug": key[0],
+                "task_index": key[1],
+            }
+            for run_id, run in self.runs.items()
+            for key, task in run.tasks.items()
+            if task.visible_at is not None
+        }
+        found = {(each["queue"], each["id"]): each["body"] for each in messages}
+        assert self.strays.keys() <= found.keys()
+        assert {place: body for place, body in found.items() if place not in self.strays} == wanted
+
+    def teardown(self) -> None:
+        """Every example ends: whatever happened before, working on brings each run to its end."""
+        if not self.flows or sys.exc_info()[0]:  # hypothesis tears down after a failure, too
+            return
+        for worker in WORKERS:
+            self.worker_goes(worker, "back")
+        for _ in range(200):
+            if all(run.ended for run in self.runs.values()):
+                break
+            self.wait(100_000)
+            self._recover()
+            for ticket in self._claim(list(self.flows.values()), 100, OURS):
+                step = self.runs[ticket.run].flow.step(ticket.key[0])
+                output = Json(None if step.is_map else [1])
+                self._settle([Settlement(ticket.run, ticket.key, ticket.attempt, ticket.worker, output)])
+        assert all(run.ended for run in self.runs.values())
+        assert not [task for _, _, task in self._tasks() if task.status in ("queued", "started")]
+
+
+@dataclass
+class _Alternative:
+    """The run after one of the promised orders, and what each outcome is answered then."""
+
+    run: Run
+    answers: dict[int, tuple]

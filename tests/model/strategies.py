@@ -1,0 +1,82 @@
+"""Random flows, values and patterns, chosen so that conditions hold about as often as not.
+
+Durations are 0 or hundreds of seconds apart, so that no real delay can be taken for another one.
+"""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from .database import FLOWS, SLUGS, STEP_FLOW
+from .definition import Flow, Json, Step
+
+SCALARS = st.sampled_from([None, False, True, 0, 1, 2, "", "k", 0.5])
+SMALL = st.sampled_from([{}, {"k": 1}, {"k": 2}, {"k": {"m": 1}}, {"k": [1, 2]}])
+ELEMENTS = SCALARS | SMALL | st.sampled_from([[], [1], [[1]]])
+ARRAYS = st.lists(ELEMENTS, max_size=4)
+VALUES = SMALL | ARRAYS | SCALARS
+SQL_NULL = st.none()
+
+OUTPUTS = st.builds(Json, VALUES) | SQL_NULL
+ARRAY_OUTPUTS = st.builds(Json, ARRAYS)
+
+PATTERNS = st.sampled_from([{}, {"k": 1}, {"k": 2}, {"k": {}}, {"k": []}, {"k": [1]}, {"k": {"m": 1}}])
+PARENT_PATTERNS = PATTERNS | st.sampled_from([[], [1], [{}], [{"k": 1}], None, 1, True, "k"])
+
+MODES = st.sampled_from(["skip", "skip-cascade", "fail"])
+
+
+@st.composite
+def conditions(draw, parents: tuple[str, ...]) -> Json | None:
+    if not parents or draw(st.integers(0, 9)) == 0:
+        return Json(draw(PATTERNS))
+    chosen = draw(st.lists(st.sampled_from(parents), min_size=1, max_size=2, unique=True))
+    return Json({parent: draw(PARENT_PATTERNS) for parent in chosen})
+
+
+@st.composite
+def steps(draw, slug: str, earlier: list[str]) -> Step:
+    kind = draw(st.sampled_from(["single", "single", "map"]))
+    most = min(len(earlier), 1 if kind == "map" else 3)
+    parents = tuple(draw(st.lists(st.sampled_from(earlier), max_size=most, unique=True))) if earlier else ()
+    conditional = draw(st.integers(0, 5))  # none, most of the time
+    return Step(
+        slug,
+        kind,
+        parents,
+        when=draw(conditions(parents)) if conditional in (3, 5) else None,
+        unless=draw(conditions(parents)) if conditional in (4, 5) else None,
+        when_unmet=draw(MODES) if conditional > 2 else "skip",
+        when_exhausted=draw(MODES),
+        max_attempts=draw(st.sampled_from([None, None, 0, 1, 2])),
+        base_delay=draw(st.sampled_from([None, None, 0, 100, 50_000])),
+        timeout=draw(st.sampled_from([None, None, 300])),
+        start_delay=draw(st.sampled_from([None, None, None, 0, 300])),
+    )
+
+
+@st.composite
+def flows(draw, slug: str) -> Flow:
+    slugs = draw(st.permutations(SLUGS))[: draw(st.integers(1, len(SLUGS)))]
+    made: list[Step] = []
+    for each in slugs:
+        made.append(draw(steps(each, [step.slug for step in made])))
+    return Flow(
+        slug,
+        tuple(made),
+        max_attempts=draw(st.sampled_from([3, 1, 2])),
+        base_delay=draw(st.sampled_from([0, 100])),
+        timeout=draw(st.sampled_from([100, 300])),
+        step_queues=slug == STEP_FLOW,
+    )
+
+
+def flow_sets() -> st.SearchStrategy[list[Flow]]:
+    """One or two flows of different kinds."""
+    slugs = st.lists(st.sampled_from([*FLOWS, STEP_FLOW]), min_size=1, max_size=2, unique=True)
+    return slugs.flatmap(lambda chosen: st.tuples(*[flows(slug) for slug in chosen]).map(list))
+
+
+def inputs(flow: Flow) -> st.SearchStrategy[Json]:
+    """What the flow can take (4.2.8)."""
+    return st.builds(Json, ARRAYS if flow.has_root_map else VALUES)

@@ -36,16 +36,21 @@ begin
           else r.output
         end
     from (
-      select run.run_id, mention.steps,
+      select run.tid, mention.steps,
         _count_off_steps.and_complete and run.status = 'started' and run.remaining_steps = mention.steps as last
       from (
         select given.run_id, count(*) * _count_off_steps.steps as steps
         from unnest(_count_off_steps.run_ids) as given (run_id)
         group by given.run_id
       ) as mention
-      join pgflow.runs as run on run.run_id = mention.run_id
+      cross join lateral (
+        select own.ctid as tid, own.status, own.remaining_steps
+        from pgflow.runs as own
+        where own.run_id = mention.run_id
+        offset 0
+      ) as run
     ) as finished
-    where r.run_id = finished.run_id
+    where r.ctid = finished.tid
       and (finished.steps > 0 or finished.last)
     returning r.run_id, r.status, finished.last
   )

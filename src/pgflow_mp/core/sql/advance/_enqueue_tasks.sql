@@ -30,7 +30,13 @@ begin
       select st.queue_name, s.flow_slug, s.run_id, s.step_slug, s.initial_tasks, coalesce(st.opt_start_delay, 0) as delay
       from unnest(_enqueue_tasks.run_ids, _enqueue_tasks.step_slugs)
         with ordinality as given (run_id, step_slug, place)
-      join pgflow.step_states as s on s.run_id = given.run_id and s.step_slug = given.step_slug
+      cross join lateral (
+        select own.*
+        from pgflow.step_states as own
+        where own.run_id = given.run_id
+          and own.step_slug = given.step_slug
+        offset 0
+      ) as s
       join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
       order by st.queue_name, given.place
     ) as ready

@@ -23,8 +23,14 @@ begin
         failed_at = greatest(now(), r.started_at)
     from unnest(_fail_runs.run_ids, _fail_runs.step_slugs, _fail_runs.error_messages)
       with ordinality as given (run_id, step_slug, error_message, place)
-    where r.run_id = given.run_id
-      and r.status = 'started'
+    cross join lateral (
+      select own_run.ctid as tid
+      from pgflow.runs as own_run
+      where own_run.run_id = given.run_id
+        and own_run.status = 'started'
+      offset 0
+    ) as own
+    where r.ctid = own.tid
     returning given.*
   )
   select array_agg(run_id order by place), array_agg(step_slug order by place), array_agg(error_message order by place)
@@ -39,8 +45,14 @@ begin
       failed_at = greatest(now(), s.created_at, s.started_at),
       error_message = given.error_message
   from unnest(failed_runs, failed_steps, errors) as given (run_id, step_slug, error_message)
-  where s.run_id = given.run_id
-    and s.step_slug = given.step_slug;
+  cross join lateral (
+    select own_state.ctid as tid
+    from pgflow.step_states as own_state
+    where own_state.run_id = given.run_id
+      and own_state.step_slug = given.step_slug
+    offset 0
+  ) as own
+  where s.ctid = own.tid;
 
   if pgflow_mp._events_wanted() then
     for i in 1 .. cardinality(failed_runs) loop

@@ -31,7 +31,7 @@ begin
     with recursive trigger_step as (
       select t.run_id, r.flow_slug, t.step_slug
       from unnest(wave.run_ids, wave.step_slugs) as t (run_id, step_slug)
-      join pgflow.runs as r on r.run_id = t.run_id
+      cross join lateral (select own.flow_slug from pgflow.runs as own where own.run_id = t.run_id offset 0) as r
     ),
     doomed as (
       select t.run_id, t.flow_slug, t.step_slug, true as is_trigger from trigger_step as t
@@ -47,9 +47,15 @@ begin
           skipped_at = greatest(now(), s.created_at),
           remaining_tasks = null
       from doomed
-      where s.run_id = doomed.run_id
-        and s.step_slug = doomed.step_slug
-        and s.status in ('created', 'started')
+      cross join lateral (
+        select own_state.ctid as tid
+        from pgflow.step_states as own_state
+        where own_state.run_id = doomed.run_id
+          and own_state.step_slug = doomed.step_slug
+          and own_state.status in ('created', 'started')
+        offset 0
+      ) as own
+      where s.ctid = own.tid
       returning s.run_id, s.flow_slug, s.step_slug
     )
     select

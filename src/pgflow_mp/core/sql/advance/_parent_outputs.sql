@@ -10,10 +10,14 @@ begin
   return (
     select coalesce(jsonb_object_agg(d.dep_slug, coalesce(parent.output, 'null')), '{}')
     from pgflow.deps as d
-    join pgflow.step_states as parent
-      on parent.run_id = _parent_outputs.run_id
-      and parent.step_slug = d.dep_slug
-      and parent.status = 'completed'
+    cross join lateral (
+      select own.output
+      from pgflow.step_states as own
+      where own.run_id = _parent_outputs.run_id
+        and own.step_slug = d.dep_slug
+        and own.status = 'completed'
+      offset 0
+    ) as parent
     where d.flow_slug = _parent_outputs.flow_slug
       and d.step_slug = _parent_outputs.step_slug
   );

@@ -25,8 +25,13 @@ begin
         end
       ) as size
     from unnest(_release_children.run_ids, _release_children.step_slugs) as given (run_id, step_slug)
-    join pgflow.step_states as parent
-      on parent.run_id = given.run_id and parent.step_slug = given.step_slug
+    cross join lateral (
+      select own.*
+      from pgflow.step_states as own
+      where own.run_id = given.run_id
+        and own.step_slug = given.step_slug
+      offset 0
+    ) as parent
     join pgflow.deps as d
       on d.flow_slug = parent.flow_slug and d.dep_slug = parent.step_slug
     join pgflow.steps as child
@@ -39,7 +44,13 @@ begin
   set remaining_deps = s.remaining_deps - release.parents,
       initial_tasks = coalesce(s.initial_tasks, release.size)
   from release
-  where s.run_id = release.run_id
-    and s.step_slug = release.step_slug;
+  cross join lateral (
+    select child_state.ctid as tid
+    from pgflow.step_states as child_state
+    where child_state.run_id = release.run_id
+      and child_state.step_slug = release.step_slug
+    offset 0
+  ) as own
+  where s.ctid = own.tid;
 end;
 $$;

@@ -15,8 +15,14 @@ begin
       skipped_at = greatest(now(), s.created_at),
       remaining_tasks = null
   from unnest(_skip_unmet_steps.run_ids, _skip_unmet_steps.step_slugs) as given (run_id, step_slug)
-  where s.run_id = given.run_id
-    and s.step_slug = given.step_slug;
+  cross join lateral (
+    select own_state.ctid as tid
+    from pgflow.step_states as own_state
+    where own_state.run_id = given.run_id
+      and own_state.step_slug = given.step_slug
+    offset 0
+  ) as own
+  where s.ctid = own.tid;
 
   if pgflow_mp._events_wanted() then
     perform pgflow_mp._send_step_events('skipped', run_ids, step_slugs);

@@ -12,6 +12,7 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  live uuid[] := pgflow_mp._live_runs(run_ids);
   started_runs uuid[];
   started_steps text[];
 begin
@@ -20,13 +21,10 @@ begin
     set status = 'started',
         started_at = greatest(now(), s.created_at),
         remaining_tasks = s.initial_tasks
-    from pgflow.runs as r
-    where s.run_id = any(_start_ready_steps.run_ids)
+    where s.run_id = any(live)
       and s.status = 'created'
       and s.remaining_deps = 0
       and s.initial_tasks > 0
-      and r.run_id = s.run_id
-      and r.status = 'started'
     returning s.run_id, s.step_slug
   )
   select array_agg(run_id order by run_id, step_slug), array_agg(step_slug order by run_id, step_slug)

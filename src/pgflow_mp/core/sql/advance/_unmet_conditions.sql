@@ -14,7 +14,9 @@ begin
   return query
     select s.run_id, s.step_slug, st.step_index, st.when_unmet
     from pgflow.step_states as s
-    join pgflow.runs as r on r.run_id = s.run_id and r.status = 'started'
+    cross join lateral (
+      select own.input from pgflow.runs as own where own.run_id = s.run_id and own.status = 'started' offset 0
+    ) as r
     join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
     cross join lateral (
       select

@@ -6,7 +6,7 @@
 -- was still there are started (strict: a missing one fails the claim, ST5-3); started_at is never before
 -- queued_at, although our transaction may be older than the task (core X-3).
 --
--- `offset 0` keeps the planner from taking a key apart; see _live_flows.
+-- Rows are looked up in `lateral (... offset 0)` and changed by ctid: README.md says why.
 create or replace function pgflow_mp._claim_messages(
   flow_slug text, queue_name text, only_step text, msg_ids bigint[], worker_id uuid, wanted int,
   strict boolean default false
@@ -23,36 +23,41 @@ as $$
 #variable_conflict use_column
 declare
   ids bigint[];
+  tids tid[];
   found_ids bigint[];
   delays double precision[];
 begin
   with claimable as (
-    select t.message_id, live.timeout
-    from (
-      select distinct _claim_messages.queue_name as queue_name, id from unnest(_claim_messages.msg_ids) as id offset 0
-    ) as message
-    join pgflow.step_tasks as t on t.queue_name = message.queue_name and t.message_id = message.id
+    select task.message_id, task.tid, coalesce(st.opt_timeout, f.opt_timeout) as timeout
+    from (select distinct id from unnest(_claim_messages.msg_ids) as id order by id) as message
     cross join lateral (
-      select coalesce(st.opt_timeout, f.opt_timeout) as timeout
-      from pgflow.step_states as s
-      join pgflow.runs as r on r.run_id = s.run_id
-      join pgflow.steps as st on st.flow_slug = s.flow_slug and st.step_slug = s.step_slug
-      join pgflow.flows as f on f.flow_slug = s.flow_slug
-      where s.run_id = t.run_id
-        and s.step_slug = t.step_slug
-        and s.status = 'started'
-        and r.status = 'started'
+      select t.message_id, t.ctid as tid, t.flow_slug, t.run_id, t.step_slug
+      from pgflow.step_tasks as t
+      where t.queue_name = _claim_messages.queue_name
+        and t.message_id = message.id
+        and t.flow_slug = _claim_messages.flow_slug
+        and t.status = 'queued'
+        and (_claim_messages.only_step is null or t.step_slug = _claim_messages.only_step)
+      for update skip locked
       offset 0
-    ) as live
-    where t.flow_slug = _claim_messages.flow_slug
-      and t.status = 'queued'
-      and (_claim_messages.only_step is null or t.step_slug = _claim_messages.only_step)
-    order by t.message_id
+    ) as task
+    cross join lateral (
+      select from pgflow.runs as r where r.run_id = task.run_id and r.status = 'started' offset 0
+    ) as live_run
+    cross join lateral (
+      select
+      from pgflow.step_states as s
+      where s.run_id = task.run_id
+        and s.step_slug = task.step_slug
+        and s.status = 'started'
+      offset 0
+    ) as live_step
+    join pgflow.steps as st on st.flow_slug = task.flow_slug and st.step_slug = task.step_slug
+    join pgflow.flows as f on f.flow_slug = task.flow_slug
     limit _claim_messages.wanted
-    for update of t skip locked
   )
-  select array_agg(c.message_id), array_agg(c.timeout + 2.0)
-  into ids, delays
+  select array_agg(c.message_id), array_agg(c.tid), array_agg(c.timeout + 2.0)
+  into ids, tids, delays
   from claimable as c;
   if ids is null then
     return;
@@ -73,11 +78,8 @@ begin
           attempts_count = t.attempts_count + 1,
           started_at = greatest(now(), t.queued_at),
           last_worker_id = _claim_messages.worker_id
-      from (
-        select _claim_messages.queue_name as queue_name, id from unnest(found_ids) as id offset 0
-      ) as message
-      where t.queue_name = message.queue_name
-        and t.message_id = message.id
+      where t.ctid = any(tids)
+        and t.message_id = any(found_ids)
         and t.status = 'queued'
       returning t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count
     ),
@@ -100,15 +102,23 @@ begin
           when st.deps_count = 0 then r.input #> '{}'
           when st.step_type = 'single' then pgflow_mp._parent_outputs(r.run_id, r.flow_slug, st.step_slug)
           else (
-            select parent.output #> '{}'
+            select parent.elements
             from pgflow.deps as d
-            join pgflow.step_states as parent on parent.run_id = r.run_id and parent.step_slug = d.dep_slug
+            cross join lateral (
+              select own.output #> '{}' as elements
+              from pgflow.step_states as own
+              where own.run_id = r.run_id
+                and own.step_slug = d.dep_slug
+              offset 0
+            ) as parent
             where d.flow_slug = r.flow_slug
               and d.step_slug = st.step_slug
           )
         end as input
       from started_step
-      join pgflow.runs as r on r.run_id = started_step.run_id
+      cross join lateral (
+        select own.* from pgflow.runs as own where own.run_id = started_step.run_id offset 0
+      ) as r
       join pgflow.steps as st on st.flow_slug = r.flow_slug and st.step_slug = started_step.step_slug
       join pgflow.flows as f on f.flow_slug = r.flow_slug
     )

@@ -33,7 +33,7 @@ begin
       end as payload
     from unnest(_send_run_events.run_ids, _send_run_events.error_messages)
       with ordinality as given (run_id, error_message, place)
-    join pgflow.runs as r on r.run_id = given.run_id
+    cross join lateral (select own.* from pgflow.runs as own where own.run_id = given.run_id offset 0) as r
     order by given.place
   loop
     perform pgflow_mp._send_event(event.payload, event_type, 'pgflow:run:' || event.run_id);

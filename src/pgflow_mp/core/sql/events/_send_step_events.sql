@@ -39,7 +39,13 @@ begin
       end as payload
     from unnest(_send_step_events.run_ids, _send_step_events.step_slugs)
       with ordinality as given (run_id, step_slug, place)
-    join pgflow.step_states as s on s.run_id = given.run_id and s.step_slug = given.step_slug
+    cross join lateral (
+      select own.*
+      from pgflow.step_states as own
+      where own.run_id = given.run_id
+        and own.step_slug = given.step_slug
+      offset 0
+    ) as s
     order by given.place
   loop
     perform pgflow_mp._send_event(

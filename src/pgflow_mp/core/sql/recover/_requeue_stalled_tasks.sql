@@ -32,22 +32,26 @@ begin
     end if;
 
     with hopeless as (
-      select t.run_id, t.step_slug, t.task_index
+      select own.tid
       from unnest(stalled.run_ids, stalled.step_slugs, stalled.task_indexes, stalled.attempts)
         as given (run_id, step_slug, task_index, attempt)
-      join pgflow.step_tasks as t
-        on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
-      where t.status = 'started'
-        and t.attempts_count = given.attempt
-      for update of t skip locked
+      cross join lateral (
+        select t.ctid as tid
+        from pgflow.step_tasks as t
+        where t.run_id = given.run_id
+          and t.step_slug = given.step_slug
+          and t.task_index = given.task_index
+          and t.status = 'started'
+          and t.attempts_count = given.attempt
+        for update skip locked
+        offset 0
+      ) as own
     ),
     marked as (
       update pgflow.step_tasks as t
       set permanently_stalled_at = now()
       from hopeless
-      where t.run_id = hopeless.run_id
-        and t.step_slug = hopeless.step_slug
-        and t.task_index = hopeless.task_index
+      where t.ctid = hopeless.tid
       returning t.queue_name, t.message_id
     )
     select array_agg(marked.queue_name), array_agg(marked.message_id)

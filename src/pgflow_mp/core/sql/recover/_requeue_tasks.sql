@@ -17,15 +17,21 @@ declare
   message_ids bigint[];
 begin
   with running as (
-    select t.run_id, t.step_slug, t.task_index
+    select own.tid
     from unnest(
       _requeue_tasks.run_ids, _requeue_tasks.step_slugs, _requeue_tasks.task_indexes, _requeue_tasks.attempts
     ) as given (run_id, step_slug, task_index, attempt)
-    join pgflow.step_tasks as t
-      on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
-    where t.status = 'started'
-      and t.attempts_count = given.attempt
-    for update of t skip locked
+    cross join lateral (
+      select t.ctid as tid
+      from pgflow.step_tasks as t
+      where t.run_id = given.run_id
+        and t.step_slug = given.step_slug
+        and t.task_index = given.task_index
+        and t.status = 'started'
+        and t.attempts_count = given.attempt
+      for update skip locked
+      offset 0
+    ) as own
   ),
   requeued as (
     update pgflow.step_tasks as t
@@ -36,9 +42,7 @@ begin
         requeued_count = t.requeued_count + 1,
         last_requeued_at = now()
     from running
-    where t.run_id = running.run_id
-      and t.step_slug = running.step_slug
-      and t.task_index = running.task_index
+    where t.ctid = running.tid
     returning t.queue_name, t.message_id
   )
   select array_agg(requeued.queue_name), array_agg(requeued.message_id)

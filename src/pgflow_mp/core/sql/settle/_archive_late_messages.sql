@@ -21,8 +21,14 @@ begin
     _archive_late_messages.run_ids, _archive_late_messages.step_slugs, _archive_late_messages.task_indexes,
     _archive_late_messages.is_done, pgflow_mp._live_flows(run_ids, step_slugs)
   ) as given (run_id, step_slug, task_index, is_done, live_flow)
-  join pgflow.step_tasks as t
-    on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
+  cross join lateral (
+    select own.queue_name, own.message_id
+    from pgflow.step_tasks as own
+    where own.run_id = given.run_id
+      and own.step_slug = given.step_slug
+      and own.task_index = given.task_index
+    offset 0
+  ) as t
   where not given.is_done
     and given.live_flow is null;
   perform pgflow_mp._archive_messages(queue_names, message_ids);

@@ -35,11 +35,17 @@ begin
       _complete_tasks.run_ids, _complete_tasks.step_slugs, _complete_tasks.task_indexes, _complete_tasks.attempts,
       _complete_tasks.worker_ids, _complete_tasks.outputs, _complete_tasks.waves, live_flows
     ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, output, wave, flow_slug, place)
+    cross join lateral (
+      select t.ctid as tid
+      from pgflow.step_tasks as t
+      where t.run_id = given.run_id
+        and t.step_slug = given.step_slug
+        and t.task_index = given.task_index
+      offset 0
+    ) as own
     where given.wave = _complete_tasks.wave
       and given.flow_slug is not null
-      and t.run_id = given.run_id
-      and t.step_slug = given.step_slug
-      and t.task_index = given.task_index
+      and t.ctid = own.tid
       and t.status = 'started'
       and (given.attempt is null or t.attempts_count = given.attempt)
       and (given.worker_id is null or t.last_worker_id = given.worker_id)
@@ -52,9 +58,14 @@ begin
             on child.flow_slug = d.flow_slug and child.step_slug = d.step_slug and child.step_type = 'map'
           join pgflow.steps as parent
             on parent.flow_slug = d.flow_slug and parent.step_slug = d.dep_slug and parent.step_type = 'single'
-          join pgflow.step_states as child_state
-            on child_state.run_id = given.run_id and child_state.step_slug = d.step_slug
-            and child_state.initial_tasks is null
+          cross join lateral (
+            select
+            from pgflow.step_states as child_state
+            where child_state.run_id = given.run_id
+              and child_state.step_slug = d.step_slug
+              and child_state.initial_tasks is null
+            offset 0
+          ) as unsized
           where d.flow_slug = given.flow_slug
             and d.dep_slug = given.step_slug
         )
@@ -95,12 +106,16 @@ begin
       select given.run_id, given.step_slug, count(*) as tasks, max(given.place) as place
       from unnest(done_runs, done_steps, places) as given (run_id, step_slug, place)
       group by given.run_id, given.step_slug
-    ) as done,
-    pgflow.steps as st
-    where s.run_id = done.run_id
-      and s.step_slug = done.step_slug
-      and st.flow_slug = s.flow_slug
-      and st.step_slug = s.step_slug
+    ) as done
+    cross join lateral (
+      select own_state.ctid as tid, own_state.flow_slug
+      from pgflow.step_states as own_state
+      where own_state.run_id = done.run_id
+        and own_state.step_slug = done.step_slug
+      offset 0
+    ) as own
+    join pgflow.steps as st on st.flow_slug = own.flow_slug and st.step_slug = done.step_slug
+    where s.ctid = own.tid
     returning s.run_id, s.step_slug, s.status, done.place
   )
   select

@@ -29,20 +29,26 @@ begin
   loop
     live_flows := pgflow_mp._live_flows(run_ids, step_slugs);
     with turn as (
-      select distinct on (t.run_id)
-        given.place, t.run_id, t.step_slug, t.task_index, given.error, st.when_exhausted
+      select distinct on (given.run_id)
+        given.place, given.run_id, given.step_slug, own.tid, given.error, st.when_exhausted
       from unnest(
         _exhaust_tasks.run_ids, _exhaust_tasks.step_slugs, _exhaust_tasks.task_indexes, _exhaust_tasks.attempts,
         _exhaust_tasks.worker_ids, _exhaust_tasks.errors, _exhaust_tasks.waves, live_flows
       ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, wave, flow_slug, place)
       join pgflow.steps as st on st.flow_slug = given.flow_slug and st.step_slug = given.step_slug
-      join pgflow.step_tasks as t
-        on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
+      cross join lateral (
+        select t.ctid as tid
+        from pgflow.step_tasks as t
+        where t.run_id = given.run_id
+          and t.step_slug = given.step_slug
+          and t.task_index = given.task_index
+          and t.status = 'started'
+          and (given.attempt is null or t.attempts_count = given.attempt)
+          and (given.worker_id is null or t.last_worker_id = given.worker_id)
+        offset 0
+      ) as own
       where given.wave < 0
-        and t.status = 'started'
-        and (given.attempt is null or t.attempts_count = given.attempt)
-        and (given.worker_id is null or t.last_worker_id = given.worker_id)
-      order by t.run_id, given.place
+      order by given.run_id, given.place
     ),
     failed as (
       update pgflow.step_tasks as t
@@ -50,9 +56,7 @@ begin
           failed_at = greatest(now(), t.started_at),
           error_message = turn.error
       from turn
-      where t.run_id = turn.run_id
-        and t.step_slug = turn.step_slug
-        and t.task_index = turn.task_index
+      where t.ctid = turn.tid
         and t.status = 'started'
       returning turn.*, t.queue_name, t.message_id
     )

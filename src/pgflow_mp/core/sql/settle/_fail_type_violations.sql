@@ -28,8 +28,14 @@ begin
       _fail_type_violations.attempts, _fail_type_violations.worker_ids, _fail_type_violations.outputs,
       _fail_type_violations.waves, live_flows
     ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, output, wave, flow_slug, place)
-    join pgflow.step_tasks as t
-      on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
+    cross join lateral (
+      select own.*
+      from pgflow.step_tasks as own
+      where own.run_id = given.run_id
+        and own.step_slug = given.step_slug
+        and own.task_index = given.task_index
+      offset 0
+    ) as t
     where given.wave > 0
       and given.flow_slug is not null
       and jsonb_typeof(given.output) is distinct from 'array'

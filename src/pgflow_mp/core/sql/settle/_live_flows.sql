@@ -1,8 +1,4 @@
 -- For each given step of a run: its flow's slug while both are started, else NULL; in order.
---
--- Outcomes are looked up by full keys that all come from one place, here and in the statements that use this result.
--- With several tables to take a key's parts from, a plan that looks good on small tables may search an index by the
--- first part only, and then visits all tasks of a large map for each of them.
 create or replace function pgflow_mp._live_flows(run_ids uuid[], step_slugs text[])
 returns text[]
 language plpgsql

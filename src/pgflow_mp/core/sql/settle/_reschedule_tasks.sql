@@ -25,7 +25,13 @@ begin
           'flow_slug', t.flow_slug, 'run_id', t.run_id, 'step_slug', t.step_slug, 'task_index', t.task_index) as body
       from unnest(_reschedule_tasks.queue_names, _reschedule_tasks.message_ids, _reschedule_tasks.delays)
         as given (queue_name, message_id, delay)
-      join pgflow.step_tasks as t on t.queue_name = given.queue_name and t.message_id = given.message_id
+      cross join lateral (
+        select own.*
+        from pgflow.step_tasks as own
+        where own.queue_name = given.queue_name
+          and own.message_id = given.message_id
+        offset 0
+      ) as t
       where not pgflow_mp._message_exists(given.queue_name, given.message_id)
     loop
       update pgflow.step_tasks as t

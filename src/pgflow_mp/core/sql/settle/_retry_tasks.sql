@@ -34,13 +34,19 @@ begin
       _retry_tasks.worker_ids, _retry_tasks.errors, _retry_tasks.retryable, _retry_tasks.waves, live_flows
     ) with ordinality
       as given (run_id, step_slug, task_index, attempt, worker_id, error, retryable, wave, flow_slug, place)
+    cross join lateral (
+      select t.ctid as tid
+      from pgflow.step_tasks as t
+      where t.run_id = given.run_id
+        and t.step_slug = given.step_slug
+        and t.task_index = given.task_index
+      offset 0
+    ) as own
     join pgflow.steps as st on st.flow_slug = given.flow_slug and st.step_slug = given.step_slug
     join pgflow.flows as f on f.flow_slug = given.flow_slug
     where given.wave < 0
       and given.retryable is not false
-      and t.run_id = given.run_id
-      and t.step_slug = given.step_slug
-      and t.task_index = given.task_index
+      and t.ctid = own.tid
       and t.status = 'started'
       and (given.attempt is null or t.attempts_count = given.attempt)
       and (given.worker_id is null or t.last_worker_id = given.worker_id)
@@ -61,13 +67,16 @@ begin
   update pgflow.step_states as s
   set error_message = null,
       failed_at = null
-  from (
-    select distinct given.run_id, given.step_slug
-    from unnest(retried_runs, retried_steps) as given (run_id, step_slug)
-  ) as given
-  where s.run_id = given.run_id
-    and s.step_slug = given.step_slug
-    and (s.error_message is not null or s.failed_at is not null);
+  from unnest(retried_runs, retried_steps) as given (run_id, step_slug)
+  cross join lateral (
+    select own_state.ctid as tid
+    from pgflow.step_states as own_state
+    where own_state.run_id = given.run_id
+      and own_state.step_slug = given.step_slug
+      and (own_state.error_message is not null or own_state.failed_at is not null)
+    offset 0
+  ) as own
+  where s.ctid = own.tid;
 
   perform pgflow_mp._reschedule_tasks(queue_names, message_ids, delays);
   return places;

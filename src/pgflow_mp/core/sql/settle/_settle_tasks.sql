@@ -84,10 +84,24 @@ begin
       _settle_tasks.run_ids, _settle_tasks.step_slugs, _settle_tasks.task_indexes, _settle_tasks.attempts,
       _settle_tasks.worker_ids, _settle_tasks.errors, _settle_tasks.retryable, is_done
     ) with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, retryable, is_done, place)
-    left join pgflow.step_tasks as t
-      on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
-    left join pgflow.step_states as s on s.run_id = t.run_id and s.step_slug = t.step_slug
-    left join pgflow.runs as r on r.run_id = t.run_id
+    left join lateral (
+      select own.*
+      from pgflow.step_tasks as own
+      where own.run_id = given.run_id
+        and own.step_slug = given.step_slug
+        and own.task_index = given.task_index
+      offset 0
+    ) as t on true
+    left join lateral (
+      select own.status
+      from pgflow.step_states as own
+      where own.run_id = t.run_id
+        and own.step_slug = t.step_slug
+      offset 0
+    ) as s on true
+    left join lateral (
+      select own.status from pgflow.runs as own where own.run_id = t.run_id offset 0
+    ) as r on true
     order by given.place;
 end;
 $$;

@@ -63,8 +63,14 @@ begin
       from unnest(_settlement_waves.run_ids, _settlement_waves.step_slugs, _settlement_waves.task_indexes,
           _settlement_waves.attempts, _settlement_waves.worker_ids, _settlement_waves.errors)
         with ordinality as given (run_id, step_slug, task_index, attempt, worker_id, error, place)
-      left join pgflow.step_tasks as t
-        on t.run_id = given.run_id and t.step_slug = given.step_slug and t.task_index = given.task_index
+      left join lateral (
+        select own.status, own.attempts_count, own.last_worker_id
+        from pgflow.step_tasks as own
+        where own.run_id = given.run_id
+          and own.step_slug = given.step_slug
+          and own.task_index = given.task_index
+        offset 0
+      ) as t on true
     ) as ranked
     order by ranked.place
   );

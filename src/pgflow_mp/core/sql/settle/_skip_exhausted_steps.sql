@@ -28,8 +28,14 @@ begin
     from unnest(
       _skip_exhausted_steps.run_ids, _skip_exhausted_steps.step_slugs, _skip_exhausted_steps.error_messages
     ) as given (run_id, step_slug, error_message)
-    where s.run_id = given.run_id
-      and s.step_slug = given.step_slug
+    cross join lateral (
+      select own_state.ctid as tid
+      from pgflow.step_states as own_state
+      where own_state.run_id = given.run_id
+        and own_state.step_slug = given.step_slug
+      offset 0
+    ) as own
+    where s.ctid = own.tid
     returning s.run_id, s.flow_slug, s.step_slug
   )
   select

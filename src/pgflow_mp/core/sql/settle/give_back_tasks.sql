@@ -32,9 +32,15 @@ begin
       give_back_tasks.run_ids, give_back_tasks.step_slugs, give_back_tasks.task_indexes, give_back_tasks.attempts,
       give_back_tasks.worker_ids
     ) as given (run_id, step_slug, task_index, attempt, worker_id)
-    where t.run_id = given.run_id
-      and t.step_slug = given.step_slug
-      and t.task_index = given.task_index
+    cross join lateral (
+      select t.ctid as tid
+      from pgflow.step_tasks as t
+      where t.run_id = given.run_id
+        and t.step_slug = given.step_slug
+        and t.task_index = given.task_index
+      offset 0
+    ) as own
+    where t.ctid = own.tid
       and t.status = 'started'
       and t.attempts_count = given.attempt
       and t.last_worker_id = given.worker_id

@@ -102,7 +102,7 @@ begin
   return query
     select r.*
     from unnest(ids) with ordinality as given (run_id, place)
-    join pgflow.runs as r on r.run_id = given.run_id
+    cross join lateral (select own.* from pgflow.runs as own where own.run_id = given.run_id offset 0) as r
     order by given.place;
 end;
 $$;

@@ -45,10 +45,20 @@ def call(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any
         InvalidInput: A value that the handler requires is not in the input.
         BaseException: Whatever the handler raises.
     """
+    result = _called(step, input, flow_input, ctx)
+    return _awaited(result) if inspect.isawaitable(result) else result
+
+
+async def call_async(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
+    """Run a step's handler in the event loop of the caller; otherwise like `call`."""
+    result = _called(step, input, flow_input, ctx)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _called(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
     if step.handler is None:
         raise DefinitionError(f"step `{step.slug}` has no handler in this process; it was defined as data only")
-    result = step.handler(**bind(step, input, flow_input, ctx))
-    return _awaited(result) if inspect.isawaitable(result) else result
+    return step.handler(**bind(step, input, flow_input, ctx))
 
 
 def bind(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> dict[str, Any]:  # noqa: A002

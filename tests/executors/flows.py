@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sys
 
 from pgflow_mp.flow import Flow, step
 
 SEEN = []
+LOCAL: contextvars.ContextVar[object] = contextvars.ContextVar("LOCAL", default="untouched")
 THREADS_AT_IMPORT = os.environ.get("OMP_NUM_THREADS")
 
 

@@ -55,7 +55,8 @@ class Crew:
         self.rooms = 0
         self._news = asyncio.Event()
         options.setdefault("on_output", lambda call, text: self.printed.append((call, text)))
-        self.pool = ProcessPool(self._take, on_room=self._take_room, **options)
+        pool = options.pop("pool", ProcessPool)
+        self.pool = pool(self._take, on_room=self._take_room, **options)
 
     def _take(self, outcome):
         self.outcomes.append(outcome)
@@ -96,7 +97,7 @@ class Crew:
 @contextlib.asynccontextmanager
 async def crew(**options):
     """A crew of two children whose processes are gone afterwards."""
-    members = Crew(**{"size": 2, **options})
+    members = Crew(**options) if "pool" in options else Crew(**{"size": 2, **options})
     await asyncio.wait_for(members.pool.start(), PATIENCE)
     try:
         yield members

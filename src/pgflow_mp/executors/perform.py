@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgflow_mp import handler, jsonvalue
 from pgflow_mp.errors import NonRetryable, OutputError
@@ -63,7 +63,25 @@ def perform(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes 
         )
     except BaseException as error:  # noqa: BLE001 - even SystemExit is the task's failure, not ours
         return _failed(step, error, "raised", time.perf_counter() - began)
-    seconds = time.perf_counter() - began
+    return _returned(step, value, time.perf_counter() - began)
+
+
+async def perform_async(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes | None) -> Verdict:  # noqa: A002
+    """Do what `perform` does in the event loop of the caller; a cancellation is a failure like any other."""
+    began = time.perf_counter()
+    try:
+        value = await handler.call_async(
+            step,
+            jsonvalue.decode(input),
+            None if flow_input is None else jsonvalue.decode(flow_input),
+            ctx,
+        )
+    except BaseException as error:  # noqa: BLE001 - as above
+        return _failed(step, error, "raised", time.perf_counter() - began)
+    return _returned(step, value, time.perf_counter() - began)
+
+
+def _returned(step: StepDefinition, value: Any, seconds: float) -> Verdict:
     try:
         return Verdict(seconds, output=jsonvalue.encode(value))
     except OutputError as error:

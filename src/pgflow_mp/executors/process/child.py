@@ -56,17 +56,18 @@ def main(pipe: int, output: int, trace: int) -> None:
         output: Where stdout and stderr go.
         trace: Where faulthandler writes.
     """
-    live(Link(pipe), output, trace, _serve)
+    link = Link(pipe)
+    live(link, output, trace, lambda settings: _serve(link, settings))
 
 
-def live(link: Link, output: int, trace: int, serve: Callable[[Link, dict[str, Any]], None]) -> None:
+def live(link: Link, output: int, trace: int, serve: Callable[[dict[str, Any]], None]) -> None:
     """Guard this process, greet the parent, and serve it for as long as it is there.
 
     Args:
         link: The task pipe.
         output: Where stdout and stderr go.
         trace: Where faulthandler writes.
-        serve: What to do then; gets the link and the settings.
+        serve: What to do then; gets the settings.
     """
     os.setsid()
     _redirect(output)
@@ -78,23 +79,28 @@ def live(link: Link, output: int, trace: int, serve: Callable[[Link, dict[str, A
         logs.install(link, settings["log_levels"])
         hello = {"pid": os.getpid(), "preload_failures": guard.preload_failures}
         link.send(Kind.HELLO, 0, wire.pack_json(hello))
-        serve(link, settings)
+        serve(settings)
 
 
 class Link:
     """The child's end of the task pipe; any thread may send.
 
     Attributes:
-        number: The task that runs.
+        running: The task that runs, or ran last.
     """
 
     def __init__(self, pipe: int) -> None:
-        self.number = 0
+        self.running = 0
         self._pipe = pipe
         self._inbox = wire.Inbox(pipe)
         self._lock = threading.Lock()
         # Blocked meanwhile: a signal to the new process must not meet the handler it has from us.
         os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=self._let_go)
+
+    @property
+    def number(self) -> int:
+        """The task whose code asks."""
+        return self.running
 
     @property
     def is_ours(self) -> bool:
@@ -134,7 +140,7 @@ def _serve(link: Link, settings: dict[str, Any]) -> None:
     while True:
         kind, number, payload = link.receive()
         if kind == Kind.RUN:
-            link.number = number
+            link.running = number
             answer = _run(shelf, payload, report_memory=settings["report_memory"])
             if not link.is_ours:
                 os._exit(0)  # the handler forked, and its copy returned as well

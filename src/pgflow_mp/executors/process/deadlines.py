@@ -50,9 +50,13 @@ class Deadlines:
         if self._loop.time() < child.deadline:
             self.watch(child, child.deadline)
         else:
-            child.state = State.EXPIRED
-            child.ask_where()
-            self._await_dump(child, self._loop.time() + _DUMP_TIME, "")
+            self.end(child)
+
+    def end(self, child: Port) -> None:
+        """Ask the child where it is, kill it, and tell."""
+        child.state = State.EXPIRED
+        child.ask_where()
+        self._await_dump(child, self._loop.time() + _DUMP_TIME, "")
 
     def _await_dump(self, child: Port, until: float, seen: str) -> None:
         """Kill it as soon as it has said where it is: when its trace has not grown since the last look."""

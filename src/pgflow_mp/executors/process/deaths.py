@@ -14,7 +14,11 @@ _OURS = ("/pgflow_mp/handler.py", "/pgflow_mp/executors/")
 
 def timed_out(timeout: float, trace: str) -> str:
     """Return the error of a task past its time: the contract's line, then where it hung (D-24)."""
-    stack = user_stack(trace)
+    return timed_out_at(timeout, user_stack(trace))
+
+
+def timed_out_at(timeout: float, stack: str) -> str:
+    """Return the error of a task past its time that was at `stack`, innermost call first."""
     below = f"\n\nIt was here (innermost call first):\n{stack}" if stack else ""
     return f"Task timed out after {timeout:g}s{below}"
 
@@ -34,6 +38,16 @@ def died(code: int | None, trace: str, tail: str) -> str:
     if tail.strip():
         parts.append(f"It printed last:\n{tail.strip()[-MAX_TAIL:]}")
     return "\n\n".join(part for part in parts if part)
+
+
+def blocked(seconds: float, trace: str) -> str:
+    """Return the error of an async task that kept its event loop from serving others past their time."""
+    stack = user_stack(trace)
+    below = f"\n\nIt was here (innermost call first):\n{stack}" if stack else ""
+    return (
+        f"Task blocked its event loop, {seconds:.1f}s after its start other tasks could not be ended in time; "
+        f"await what takes long, move it to asyncio.to_thread(), or give the step executor='process'{below}"
+    )
 
 
 def describe(code: int | None) -> str:

@@ -185,8 +185,9 @@ class Household:
         self._retire_idle()
         await self._until(lambda: self.running == 0, grace)
         for child in nursery.children:
-            self._unfinished += self._drop_calls(child)
-            if child.state is not State.RETIRING:
+            calls = self._drop_calls(child)
+            self._unfinished += calls
+            if calls or child.state is not State.RETIRING:
                 child.kill()
         await self._until(lambda: not nursery.children, _RETIRE_TIME)
         nursery.close()
@@ -289,9 +290,12 @@ class Household:
     # Children go -----------------------------------------------------------------------------------------
 
     def _retire(self, child: Port) -> None:
+        self._dismiss(child)
+        self._replace()
+
+    def _dismiss(self, child: Port) -> None:
         child.retire()
         child.set_timer(_RETIRE_TIME, Port.kill)
-        self._replace()
 
     def _replace(self, *, pause: bool = False) -> None:
         self._home.replace(pause=pause)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MAX_RECORDS = 1000
 """Records that one task may send; one more says that the rest is dropped."""
+_COUNTED_TASKS = 1000
 MAX_TEXT = 16 * 1024
 """Characters of a message, and of its traceback."""
 
@@ -59,7 +60,9 @@ def handle(payload: bytes, call: TaskCall | None) -> None:
 class Sender(Protocol):
     """The child's end of the task pipe."""
 
-    number: int
+    @property
+    def number(self) -> int:
+        """The task that logs."""
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
         """Write one frame."""
@@ -71,24 +74,27 @@ class Courier(logging.Handler):
     def __init__(self, link: Sender) -> None:
         super().__init__()
         self._link = link
-        self._number = 0
-        self._sent = 0
+        self._sent: dict[int, int] = {}  # by task
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record, unless its task has sent too many."""
         number = self._link.number
-        if number != self._number:
-            self._number, self._sent = number, 0
-        self._sent += 1
-        if self._sent > MAX_RECORDS + 1:
+        sent = self._count(number)
+        if sent > MAX_RECORDS + 1:
             return
         try:
             fields = self._fields(record)
-            if self._sent > MAX_RECORDS:
+            if sent > MAX_RECORDS:
                 fields["msg"] = f"more than {MAX_RECORDS} log records of one task: the rest is dropped"
             self._link.send(Kind.LOG, number, wire.pack_json(fields))
         except Exception:  # noqa: BLE001 - logging never breaks the handler that logs
             self.handleError(record)
+
+    def _count(self, number: int) -> int:
+        if number not in self._sent and len(self._sent) >= _COUNTED_TASKS:
+            del self._sent[min(self._sent)]  # the oldest: it has most likely ended
+        self._sent[number] = self._sent.get(number, 0) + 1
+        return self._sent[number]
 
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         text = record.exc_text

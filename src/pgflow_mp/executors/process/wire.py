@@ -48,6 +48,8 @@ class Kind:
     FAIL: Final = 18
     MISS: Final = 19  # the step cannot be imported in the child: send it by value
     LOG: Final = 20  # a log record
+    PRINT: Final = 21  # whole lines that a task printed, where a child runs many
+    STUCK: Final = 22  # the task does not end, though it was cancelled: give this child no more
 
 
 class Frame(NamedTuple):
@@ -91,9 +93,12 @@ class Inbox:
             self._buffer += data
         return frame
 
-    def fill(self) -> bool:
-        """Read what is there without blocking, up to 4 MiB; False at the end of the stream (the parent's way)."""
-        for _ in range(_READS_AT_ONCE):
+    def fill(self, times: int = _READS_AT_ONCE) -> bool:
+        """Read what is there, up to 4 MiB; False at the end of the stream (the parent's way).
+
+        It does not block if the pipe does not. On one that does, a single read is safe once the pipe is readable.
+        """
+        for _ in range(times):
             want = self._want()
             try:
                 data = os.read(self._fd, want)

@@ -56,13 +56,13 @@ class Link:
     Args:
         dsn: The database.
         purpose: Shown in `pg_stat_activity.application_name` behind `pgflow-mp`.
-        seconds: The deadline of a statement.
+        seconds: The deadline of a statement; `STATEMENT_SECONDS` by default.
     """
 
-    def __init__(self, dsn: str, purpose: str, *, seconds: float = STATEMENT_SECONDS) -> None:
+    def __init__(self, dsn: str, purpose: str, *, seconds: float | None = None) -> None:
         self._dsn = dsn
         self._purpose = purpose
-        self._seconds = seconds
+        self._seconds = STATEMENT_SECONDS if seconds is None else seconds
         self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         self._turn = asyncio.Lock()
 
@@ -116,6 +116,11 @@ def severed_after(connection: psycopg.AsyncConnection[tuple[object, ...]], secon
         yield
     finally:
         timer.cancel()
+
+
+def reason(error: BaseException) -> str:
+    """Return what went wrong in one line: libpq's hints below it are for a person at a terminal."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
 def sever(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:

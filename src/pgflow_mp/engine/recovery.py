@@ -16,6 +16,7 @@ import psycopg
 from pgflow_mp.core.queries.tasks import recover_tasks
 from pgflow_mp.core.queries.workers import list_processes, mark_workers_stopped
 from pgflow_mp.engine.host import is_gone
+from pgflow_mp.engine.link import reason
 
 if TYPE_CHECKING:
     from pgflow_mp.core.queries.workers import Process
@@ -39,7 +40,7 @@ class Recovery:
             try:
                 await self.recover()
             except (psycopg.Error, OSError) as error:
-                logger.warning("recovery failed: %s", str(error).strip())
+                logger.warning("recovery failed: %s", reason(error))
             await asyncio.sleep(RECOVER_SECONDS)
 
     async def recover(self) -> None:

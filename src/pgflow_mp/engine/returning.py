@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.core.queries.tasks import TaskKey, give_back_tasks
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST
+from pgflow_mp.engine.link import LOST, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ class Returner:
             try:
                 await self._link.run(give_back_tasks(tasks, delay=delay))
             except LOST as error:
-                logger.warning("giving %d tasks back failed: %s", len(tasks), str(error).strip())
+                logger.warning("giving %d tasks back failed: %s", len(tasks), reason(error))
                 await asyncio.sleep(backoff.next())
             else:
                 self._holding.returned(tasks)

@@ -16,7 +16,7 @@ import psycopg
 
 from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST
+from pgflow_mp.engine.link import LOST, reason
 from pgflow_mp.engine.returning import key_of_call
 from pgflow_mp.executors.base import Completed, Failed
 
@@ -83,12 +83,15 @@ class Settler:
             try:
                 settled = await self._link.run(statement)
             except LOST as error:
+                if _too_large(error):
+                    await self._settle_apart(batch, error)
+                    return
                 delay = backoff.next()
                 logger.warning(
                     "settling %d tasks failed, trying again in %.1f s: %s",
                     len(batch),
                     delay,
-                    _sentence(error),
+                    reason(error),
                 )
                 await asyncio.sleep(delay)
             except psycopg.Error as error:
@@ -99,7 +102,7 @@ class Settler:
                 self._on_settled(batch, settled)
                 return
 
-    async def _settle_apart(self, batch: list[Outcome], error: psycopg.Error) -> None:
+    async def _settle_apart(self, batch: list[Outcome], error: Exception) -> None:
         """The database refuses the batch: find the one to blame, so that it never costs its neighbours (D-6)."""
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -107,11 +110,11 @@ class Settler:
             await self._settle(batch[middle:])
         elif isinstance(batch[0], Completed):
             call = batch[0].call
-            text = f"The database refused the output of step {call.step.slug!r}: {_sentence(error)}"
+            text = f"The database refused the output of step {call.step.slug!r}: {reason(error)}"
             await self._settle([Failed(call, text, "output", seconds=batch[0].seconds)])
         else:
             # Its claim runs out and recovery takes the task; nothing is lost.
-            logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, _sentence(error))
+            logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, reason(error))
             self._holding.settled([key_of_call(batch[0].call)])
 
 
@@ -131,9 +134,10 @@ def settlement_of(outcome: Outcome) -> Settlement:
     )
 
 
+def _too_large(error: Exception) -> bool:
+    """Whether a limit of Postgres was hit (SQLSTATE class 54): DB-API calls it operational, but it will not pass."""
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("54")
+
+
 def _payload(outcome: Outcome) -> str:
     return (outcome.output or "") if isinstance(outcome, Completed) else outcome.error
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0]

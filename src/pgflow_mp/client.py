@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from uuid import UUID
 
 from psycopg_pool import ConnectionPool
@@ -52,6 +52,9 @@ CORE_VERSION = "0.17.1"
 DSN_VARIABLE = "PGFLOW_DSN"
 MOST_CONNECTIONS = 10
 
+# Told apart from None, which is JSON null.
+_NO_INPUT: Final = object()
+
 
 class PgFlow:
     """An application's access to its flows: start runs and read what became of them.
@@ -81,7 +84,7 @@ class PgFlow:
     def start_flow(
         self,
         flow: type[Flow] | FlowDefinition | str,
-        input: object = None,  # noqa: A002 - the contract's word (core 3.6)
+        input: object = _NO_INPUT,  # noqa: A002 - the contract's word (core 3.6)
         *,
         run_id: UUID | None = None,
         conn: psycopg.Connection[Any] | None = None,
@@ -98,7 +101,7 @@ class PgFlow:
             FlowNotFound: The database has no such flow: compile it first.
             InvalidInput: The input is no JSON, or no array where one is needed.
         """
-        return self.start_flows(flow, [{} if input is None else input], run_ids=[run_id or new_id()], conn=conn)[0]
+        return self.start_flows(flow, [input], run_ids=[run_id or new_id()], conn=conn)[0]
 
     def start_flows(
         self,
@@ -115,13 +118,18 @@ class PgFlow:
             InvalidInput: An input is no JSON, or no array where one is needed; then no run was started.
         """
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
-        self._run(runs.start_flows(_slug(flow), [_encoded(value) for value in inputs], ids), conn)
+        slug = _slug(flow)
+        self._run(
+            runs.start_flows(slug, [_encoded(value) for value in inputs], ids),
+            conn,
+            doing=f"starting flow `{slug}`",
+        )
         return ids
 
     def start_flow_sync(
         self,
         flow: type[Flow] | FlowDefinition | str,
-        input: object = None,  # noqa: A002 - the contract's word (core 3.6)
+        input: object = _NO_INPUT,  # noqa: A002 - the contract's word (core 3.6)
         *,
         timeout: float = 60,
         poll_interval: float = 0.5,
@@ -193,7 +201,11 @@ class PgFlow:
             ShapeMismatch: The database has another shape; its attribute `differences` lists how. Nothing changed.
         """
         definition = as_definition(flow)
-        compiled = self._run(definitions.compile_flow(definition.slug, definition.shape(), recompile=recompile), conn)
+        compiled = self._run(
+            definitions.compile_flow(definition.slug, definition.shape(), recompile=recompile),
+            conn,
+            doing=f"compiling flow `{definition.slug}`",
+        )
         if compiled.status == "mismatch":
             raise ShapeMismatch(definition.slug, compiled.differences)
         return compiled
@@ -213,9 +225,8 @@ class PgFlow:
             FlowNotFound: The database has no such flow.
         """
         slug = _slug(flow)
-        if not self.flow_exists(slug, conn=conn):
+        if not self._run(definitions.delete_flow(slug), conn, doing=f"deleting flow `{slug}`"):
             raise FlowNotFound(f"flow `{slug}` is not in this database; nothing was deleted")
-        self._run(definitions.delete_flow(slug), conn)
 
     def list_flows(self) -> list[FlowDefinition]:
         """Return the flows that this object was made with."""
@@ -262,8 +273,8 @@ class PgFlow:
             raise RunNotFound(f"there is no run {run_id} in this database")
         return run
 
-    def _run(self, statement: Statement[T], conn: psycopg.Connection[Any] | None) -> T:
-        with spoken():
+    def _run(self, statement: Statement[T], conn: psycopg.Connection[Any] | None, *, doing: str = "this call") -> T:
+        with spoken(doing):
             if conn is not None:
                 return execute(conn, statement)
             with self._opened().connection() as own:
@@ -320,5 +331,5 @@ def _run_id(run_id: UUID | str) -> UUID:
 
 
 def _encoded(value: object) -> str:
-    encoded = jsonvalue.encode(value, error=InvalidInput)
+    encoded = jsonvalue.encode({} if value is _NO_INPUT else value, error=InvalidInput)
     return "null" if encoded is None else encoded

@@ -59,6 +59,10 @@ class NotInstalled(PgflowError):
     """This database has no pgflow yet; make it ready with `pgflow-mp install --dsn DSN`."""
 
 
+class NotPermitted(PgflowError, PermissionError):
+    """The database does not permit this to the role that asks."""
+
+
 class InstallError(PgflowError):
     """The database could not be made ready for pgflow; nothing was changed."""
 

@@ -15,6 +15,7 @@ from pgflow_mp import (
     InvalidInput,
     InvalidRunId,
     NotInstalled,
+    NotPermitted,
     PgflowError,
     RunNotFound,
     RunTimeout,
@@ -120,6 +121,28 @@ def test_run_ids_are_ordered_in_time_or_the_callers_own(app):
 
 def test_the_input_is_an_empty_object_by_default(app):
     assert app.get_run(app.start_flow(Greet)).input == {}
+
+
+def test_none_is_json_null_and_not_left_out(app):
+    assert app.get_run(app.start_flow(Greet, None)).input is None
+    assert app.get_run(app.start_flows(Greet, [None])[0]).input is None
+
+
+def test_a_role_without_rights_is_told_who_may(app, pgflow_dsn, pgflow_conn):
+    role = f"pgflow_nobody_{uuid.uuid4().hex[:8]}"
+    pgflow_conn.execute(f"create role {role}")
+    try:
+        with psycopg.connect(pgflow_dsn) as conn:
+            conn.execute(f"set role {role}")
+            with pytest.raises(NotPermitted, match=r"compiling flow `lengths` is not permitted.*pgflow-mp compile"):
+                app.compile(Lengths, conn=conn)
+            conn.rollback()
+            conn.execute(f"set role {role}")
+            with pytest.raises(NotPermitted, match="deleting flow `greet`"):
+                app.delete_flow(Greet, conn=conn)
+    finally:
+        pgflow_conn.execute(f"drop role {role}")
+    assert app.flow_exists(Greet)
 
 
 def test_start_flow_never_compiles(app, pgflow_conn):

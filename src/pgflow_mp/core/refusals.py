@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import errors as postgres
 
-from pgflow_mp.errors import FlowNotFound, InvalidInput, NotInstalled, PgflowError
+from pgflow_mp.errors import FlowNotFound, InvalidInput, NotInstalled, NotPermitted, PgflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,10 +20,20 @@ _KEY_IN_DETAIL = "(flow_slug)=("
 
 
 @contextmanager
-def spoken() -> Iterator[None]:
-    """Turn the refusals that have a meaning in the API into its errors; let all others pass."""
+def spoken(doing: str = "this call") -> Iterator[None]:
+    """Turn the refusals that have a meaning in the API into its errors; let all others pass.
+
+    Args:
+        doing: What is attempted, for a person who may not do it: the subject of the sentence.
+    """
     try:
         yield
+    except postgres.InsufficientPrivilege as error:
+        raise NotPermitted(
+            f"{doing} is not permitted to this role: {error.diag.message_primary}. "
+            "Flows are created, changed and deleted by the role that installed pgflow (`pgflow-mp compile MODULE`); "
+            "docs/operating.md says what the others need"
+        ) from error
     except (postgres.InvalidSchemaName, postgres.UndefinedFunction, postgres.UndefinedTable) as error:
         raise NotInstalled from error
     except postgres.ForeignKeyViolation as error:

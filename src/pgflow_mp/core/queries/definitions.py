@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.core.statement import Row, Statement, nothing, value
+from pgflow_mp.core.statement import Row, Statement, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,9 +92,15 @@ def flow_exists(slug: str) -> Statement[bool]:
     return Statement("select pgflow.flow_exists(%s::text)", (slug,), value)
 
 
-def delete_flow(slug: str) -> Statement[None]:
-    """Delete a flow with its runs and its queue; an unknown slug deletes nothing (core 6.5)."""
-    return Statement("select pgflow.delete_flow_and_data(%s::text)", (slug,), nothing)
+_DELETE = """
+with known as materialized (select pgflow.flow_exists(%s::text) as existed)
+select existed, pgflow.delete_flow_and_data(%s::text) from known
+"""
+
+
+def delete_flow(slug: str) -> Statement[bool]:
+    """Delete a flow with its runs and its queue; tell whether there was one (core 6.5)."""
+    return Statement(_DELETE, (slug, slug), value)
 
 
 def get_flow(slug: str) -> Statement[StoredFlow | None]:

@@ -57,3 +57,17 @@ def test_results_are_kept_and_settled_when_the_database_is_back(app, pgflow_dsn,
     assert killed
     assert app.get_run(run_id).output == {"echo": list(range(500))}
     assert pgflow_conn.execute("select count(*) from pgmq.q_echo").fetchone() == (0,)
+
+
+@pytest.mark.slow
+def test_a_limit_of_postgres_is_not_taken_for_a_lost_connection(app, pgflow_dsn):
+    """SQLSTATE 54000 is an OperationalError to psycopg: an output beyond jsonb's 256 MB must fail, not be sent for ever."""
+    app.compile(flows.Huge)
+    app.compile(flows.Echo)
+    with working(pgflow_dsn, flows.Huge, flows.Echo):
+        huge = app.start_flow(flows.Huge)
+        eventually(lambda: app.get_run(huge).failed, seconds=90)
+        assert app.start_flow_sync(flows.Echo, [1], timeout=30).completed
+    error = app.get_run_with_states(huge).steps["shout"].error
+    assert "too" in error
+    assert len(error) < 1000

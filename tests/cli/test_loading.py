@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
@@ -151,8 +152,40 @@ def test_a_wrong_definition_names_the_class_and_the_line(write):
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("max_attempts=1", 'slug="no slug"'),
+        ("def greeting(item)", "def greeting(item, flow_inputs)"),
+        ("@step\n", "@step(timeout=0)\n"),
+        ("@step\n", '@step(when_unmet="nothing")\n'),
+    ],
+)
+def test_a_definition_error_points_into_the_file_of_the_flow(write, before, after):
+    file = write(f"{unique('flows')}.py", GREET.replace(before, after))
+    assert re.search(rf"{file}, line \d+\)$", refusal(file))
+
+
+def test_a_definition_made_of_plain_data_points_to_its_call(write):
+    code = "from pgflow_mp import FlowDefinition\n\nflow = FlowDefinition.from_data('f', [{'slug': 'no slug'}])\n"
+    file = write(f"{unique('flows')}.py", code)
+    assert refusal(file).endswith(f"{file}, line 3)")
+
+
+def test_two_flows_whose_slugs_differ_by_case_only_are_refused(write):
+    text = GREET.replace("(Flow", '(Flow, slug="Hello"') + GREET.replace(
+        "class Greet(Flow", 'class Again(Flow, slug="hello"'
+    )
+    file = write(f"{unique('flows')}.py", text)
+    told = refusal(file)
+    assert "`Hello` and `hello` differ by case only" in told
+    assert "Greet and" in told
+    assert "Again" in told
+
+
+@pytest.mark.parametrize(
     ("target", "said"),
     [
+        ("sub/", "sub/ is a folder"),
         ("missing.py", "there is no file missing.py"),
         ("sub/present", "did you mean sub/present.py?"),
         ("not-a-module", "neither a module name"),

@@ -54,6 +54,8 @@ def import_file(source: str) -> ModuleType:
         UsageError: There is no such file, it is none of Python's, or its own code fails.
     """
     path = Path(source).expanduser().resolve()
+    if path.is_dir():
+        raise UsageError(f"{source} is a folder: name a .py file in it, or the package as a module (app.flows)")
     if not path.is_file():
         guess = path.with_suffix(".py")
         meant = f"; did you mean {Path(source).with_suffix('.py')}?" if guess.is_file() else ""
@@ -121,7 +123,8 @@ def _what_and_where(error: BaseException) -> str:
 
 
 def _is_theirs(filename: str) -> bool:
-    machinery = filename.startswith("<frozen importlib") or filename == importlib.__file__
+    """Whether a frame is of a file that a person wrote: `<...>` is code made at run time (a dataclass's __init__)."""
+    machinery = filename.startswith("<") or filename == importlib.__file__
     return not machinery and not filename.startswith(_OUR_FOLDER)
 
 

@@ -85,15 +85,15 @@ def load_all(texts: Iterable[str]) -> list[NamedFlow]:
     """All flows of several targets, each once, in the order given.
 
     Raises:
-        UsageError: As in `load_one`, or two different flows with the same slug.
+        UsageError: As in `load_one`, or two different flows whose slugs are the same but for their case: they would
+            share a queue (generations QI-1).
     """
     found: dict[str, NamedFlow] = {}
     for text in texts:
         for flow in Target.parse(text).flows():
-            known = found.setdefault(flow.definition.slug, flow)
+            known = found.setdefault(flow.definition.slug.lower(), flow)
             if known.definition is not flow.definition:
-                slug, both = flow.definition.slug, f"{_origin(known)} and {_origin(flow)}"
-                raise UsageError(f"two flows have the slug `{slug}`: {both}; rename one with `slug=`")
+                raise UsageError(_two_with_one_slug(known, flow))
     return list(found.values())
 
 
@@ -120,6 +120,15 @@ def _pick(name: str, flows: list[NamedFlow], source: str) -> NamedFlow:
     names = [flow.name for flow in flows]
     meant = did_you_mean(name, [*(flow.definition.slug for flow in flows), *names])
     raise UsageError(f"{source} has no flow {name}{meant}; it has {', '.join(names)}")
+
+
+def _two_with_one_slug(one: NamedFlow, other: NamedFlow) -> str:
+    slugs = one.definition.slug, other.definition.slug
+    if slugs[0] == slugs[1]:
+        clash = f"two flows have the slug `{slugs[0]}`"
+    else:
+        clash = f"the slugs `{slugs[0]}` and `{slugs[1]}` differ by case only, and case makes no other queue"
+    return f"{clash}: {_origin(one)} and {_origin(other)}; rename one with `slug=`"
 
 
 def _origin(flow: NamedFlow) -> str:

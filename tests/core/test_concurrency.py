@@ -261,6 +261,8 @@ class Storm:
         rng = random.Random(99)
         while not self.ended() and time.monotonic() < self.deadline and not self.problems:
             time.sleep(kill_every or 0.05)
+            # Seen from outside, work in progress is whole at every moment (nothing that repair would touch).
+            self.problems += rows(self.machine.conn, "select * from pgflow_mp.repair()")
             if kill_every and self.pids:
                 self.machine.conn.execute("select pg_terminate_backend(%s)", [rng.choice(sorted(self.pids))])
         self.done.set()

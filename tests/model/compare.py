@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from .definition import Json
-from .reference import SOME_TEXT, OneOf, Run
+from .definition import Flow, Json
+from .rows import SOME_TEXT, OneOf
 from .values import same
+
+if TYPE_CHECKING:
+    from .reference import Run
 
 TOLERANCE = 40  # seconds that may pass while an example runs; every duration in it is far from any other
 
@@ -135,7 +139,7 @@ def event_differences(run: Run, found: list, run_id: str, *, in_order: bool) -> 
             else:
                 here.remove(match)
     lines += [f".events: unexpected {event}" for event in rest]
-    return lines if in_order else lines + _disorder(run, [event for event, _ in found])
+    return lines if in_order else lines + event_disorder(run.flow, [event for event, _ in found])
 
 
 def _same_event(event, other, run_id: str) -> bool:
@@ -155,7 +159,7 @@ def _same_event(event, other, run_id: str) -> bool:
     )
 
 
-def _disorder(run: Run, names: list[str]) -> list[str]:
+def event_disorder(flow: Flow, names: list[str]) -> list[str]:
     """core 7 (3): parents before children, the run's end last (a type violation's step:failed excepted)."""
     lines = []
     place = {name: index for index, name in enumerate(names)}
@@ -163,7 +167,7 @@ def _disorder(run: Run, names: list[str]) -> list[str]:
         lines.append(f".events: run:completed is not last: {names}")
     if "run:failed" in place and any(not name.endswith(":failed") for name in names[place["run:failed"] :]):
         lines.append(f".events: run:failed is followed by more: {names}")
-    for step in run.flow.steps:  # one that is skipped with a parent does not wait for its other parents
+    for step in flow.steps:  # one that is skipped with a parent does not wait for its other parents
         own = [place.get(f"step:{step.slug}:{status}", len(names)) for status in ("started", "completed", "failed")]
         for parent in step.deps:
             ends = [place.get(f"step:{parent}:{status}", -1) for status in ("completed", "skipped")]

@@ -6,19 +6,19 @@ import os
 
 import psycopg
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.core.conftest import REALTIME, _database
 
 from .database import Database
 
-LONG = os.environ.get("PGFLOW_MODEL_EXAMPLES")
+LONG = int(os.environ.get("PGFLOW_MODEL_EXAMPLES", "0"))
 
 settings.register_profile(
     "model-quick", max_examples=40, stateful_step_count=20, deadline=None, derandomize=True, database=None
 )
 settings.register_profile(
-    "model-long", max_examples=int(LONG or 1), stateful_step_count=40, deadline=None, print_blob=True
+    "model-long", max_examples=max(LONG, 1), stateful_step_count=40, deadline=None, print_blob=True
 )
 
 
@@ -26,6 +26,15 @@ settings.register_profile(
 def model_settings():
     """Few examples, always the same ones; PGFLOW_MODEL_EXAMPLES asks for so many, new ones each time."""
     return settings.get_profile("model-long" if LONG else "model-quick")
+
+
+@pytest.fixture(scope="session")
+def crowd_settings():
+    """As many jobs as fit in a few seconds; nothing to shrink, since no two executions are alike."""
+    jobs = max(LONG // 20, 1) if LONG else 4
+    return settings(
+        settings.get_profile("model-quick"), max_examples=jobs, derandomize=not LONG, phases=[Phase.generate]
+    )
 
 
 @pytest.fixture(scope="session")

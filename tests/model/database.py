@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .definition import Flow, Json
+from .definition import Flow, Json, Ticket
 
 if TYPE_CHECKING:
     import uuid
@@ -140,16 +140,21 @@ class Database:
             for flow in flows:
                 self._define(flow)
             for worker, ours in workers.items():
-                self.conn.execute(
-                    "insert into pgflow.workers (worker_id, queue_name, function_name) values (%s, 'any', 'model')",
-                    [worker],
-                )
-                if ours:
-                    self.conn.execute(
-                        "insert into pgflow_mp.workers (worker_id, host, pid, version) values (%s, 'here', 1, '0')",
-                        [worker],
-                    )
+                self.register(worker, ours)
         self.seen = self.value("select coalesce(max(place), 0) from realtime.sent")
+
+    def register(self, worker: uuid.UUID, ours: bool) -> None:
+        self.conn.execute(
+            "insert into pgflow.workers (worker_id, queue_name, function_name) values (%s, 'any', 'model') "
+            "on conflict do nothing",
+            [worker],
+        )
+        if ours:
+            self.conn.execute(
+                "insert into pgflow_mp.workers (worker_id, host, pid, version) values (%s, 'here', 1, '0') "
+                "on conflict do nothing",
+                [worker],
+            )
 
     def _define(self, flow: Flow) -> None:
         self.conn.execute(
@@ -203,7 +208,7 @@ class Database:
             "where status in ('queued', 'started');"
         )
 
-    def set_worker(self, worker: uuid.UUID, *, stopped: bool, silent: bool) -> None:
+    def set_worker(self, worker: uuid.UUID, stopped: bool, silent: bool) -> None:
         self.conn.execute(
             "update pgflow.workers set stopped_at = case when %s then clock_timestamp() end, "
             "last_heartbeat_at = clock_timestamp() + case when %s then interval '-1 hour' else '1 hour' end "
@@ -357,3 +362,21 @@ class Database:
 
     def send(self, queue: str, body: object) -> int:
         return self.value("select pgmq.send(%s, %s::jsonb)", queue, json.dumps(body))
+
+    def held(self, worker: uuid.UUID) -> list[Ticket]:
+        """The attempts that a worker has running, as the database sees it."""
+        found = self.rows(
+            "select run_id, step_slug, task_index, attempts_count from pgflow.step_tasks "
+            "where last_worker_id = %s and status = 'started'",
+            worker,
+        )
+        return [Ticket(run, (step, index), attempt, worker) for run, step, index, attempt in found]
+
+    def kill_one(self, session: str) -> bool:
+        """End one connection of that name."""
+        found = self.rows(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and application_name = %s order by state, random() limit 1",
+            session,
+        )
+        return bool(found)

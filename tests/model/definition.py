@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import uuid
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,3 +103,13 @@ class Flow(_Short):
         """The step's option, else the flow's."""
         own = getattr(self.step(slug), name)
         return getattr(self, name) if own is None else own
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One attempt of one task, as a claim named it; None names whichever attempt runs."""
+
+    run: uuid.UUID
+    key: tuple[str, int]
+    attempt: int | None
+    worker: uuid.UUID | None

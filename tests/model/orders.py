@@ -11,25 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .compare import agrees
+from .definition import Json, Ticket
 
 if TYPE_CHECKING:
-    import uuid
     from collections.abc import Iterator
 
-    from .definition import Json
     from .reference import Run
 
 ANY = object()  # an answer that no rule fixes
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """One attempt of one task, as a claim named it; None names whichever attempt runs."""
-
-    run: uuid.UUID
-    key: tuple[str, int]
-    attempt: int | None
-    worker: uuid.UUID | None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,11 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from . import strategies
-from .compare import TOLERANCE, agrees, by_run, differences, event_differences, expected
-from .definition import Flow, Json
-from .orders import ANY, Settlement, Ticket, settled_in_any_order
-from .reference import SOME_TEXT, Run
+from .compare import TOLERANCE, agrees
+from .definition import Flow, Json, Ticket
+from .orders import ANY, Settlement, settled_in_any_order
+from .reference import Run
+from .rows import SOME_TEXT
 from .values import json_type
+from .world import Alternative, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +29,14 @@ if TYPE_CHECKING:
 OURS, OTHER, FOREIGN = (uuid.UUID(int=number) for number in (1, 2, 3))
 WORKERS = {OURS: True, OTHER: True, FOREIGN: False}
 INDEX = st.integers(0, 30)
-MOST_ORDERS = 2000
 
 
-class Programs(RuleBasedStateMachine):
-    """One example: flows, runs, tickets that claims gave out, and the clock of both sides."""
+class Programs(World, RuleBasedStateMachine):
+    """One example: calls on two flows and a few runs, in any order that hypothesis can think of."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__()
-        self.db = database
-        self.now = 0.0
-        self.flows: dict[str, Flow] = {}
-        self.runs: dict[uuid.UUID, Run] = {}
-        self.tickets: list[Ticket] = []
-        self.gone: set[uuid.UUID] = set()
-        self.strays: dict[tuple[str, int], float] = {}  # when they are visible
-        self.ids = itertools.count(1)
+        RuleBasedStateMachine.__init__(self)
+        World.__init__(self, database)
 
     @initialize(chosen=strategies.flow_sets())
     def define(self, chosen: list[Flow]) -> None:
@@ -169,28 +162,12 @@ class Programs(RuleBasedStateMachine):
         slug = flow.steps[step % len(flow.steps)].slug
         queue = flow.queue(slug)
         readable = sorted(place for place, at in self._live(queue) if at <= self.now + TOLERANCE)[:quantity]
-        messages = self.db.read(queue, quantity, vt=500)
+        messages = sorted(self.db.read(queue, quantity, vt=500))
         assert messages == readable
         for place in messages:
             self._hide(queue, place)
         self._start_tasks(flow, slug, messages, worker)
         self.check()
-
-    def _live(self, queue: str) -> list[tuple[int, float]]:
-        """The messages in a queue and when they are visible."""
-        strays = [(place, at) for (name, place), at in self.strays.items() if name == queue]
-        return strays + [
-            (task.place, task.visible_at)
-            for run_id, key, task in self._tasks()
-            if self.runs[run_id].flow.queue(key[0]) == queue and task.visible_at is not None
-        ]
-
-    def _hide(self, queue: str, place: int) -> None:
-        if (queue, place) in self.strays:
-            self.strays[queue, place] = self.now + 500
-        for run_id, key, task in self._tasks():
-            if self.runs[run_id].flow.queue(key[0]) == queue and task.place == place:
-                task.visible_at = self.now + 500
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data(), worker=st.sampled_from([FOREIGN, OURS]))
@@ -219,9 +196,6 @@ class Programs(RuleBasedStateMachine):
         assert {(task.run, task.key) for task in found} == startable
         for task in found:
             self._started(task, worker, ours=False)
-
-    def _tasks(self):
-        return [(run_id, key, task) for run_id, run in self.runs.items() for key, task in run.tasks.items()]
 
     # Settling
 
@@ -277,9 +251,9 @@ class Programs(RuleBasedStateMachine):
                 assert answers[index] == (False, None, None, None)
         self.check({run_id: self._alternatives(run_id, part) for run_id, part in mine.items()}, answers)
 
-    def _alternatives(self, run_id: uuid.UUID, told: dict[int, Settlement]) -> Iterator[_Alternative]:
+    def _alternatives(self, run_id: uuid.UUID, told: dict[int, Settlement]) -> Iterator[Alternative]:
         for run, applied in settled_in_any_order(self.runs[run_id], told, self.now):
-            yield _Alternative(run, {i: (applied[i], *self._statuses(run, each.key)) for i, each in told.items()})
+            yield Alternative(run, {i: (applied[i], *self._statuses(run, each.key)) for i, each in told.items()})
 
     @staticmethod
     def _statuses(run: Run, key: tuple[str, int]) -> tuple:
@@ -383,7 +357,7 @@ class Programs(RuleBasedStateMachine):
 
     @rule(worker=st.sampled_from([OURS, OTHER, FOREIGN]), how=st.sampled_from(["stopped", "silent", "back"]))
     def worker_goes(self, worker, how) -> None:
-        self.db.set_worker(worker, stopped=how == "stopped", silent=how == "silent")
+        self.db.set_worker(worker, how == "stopped", how == "silent")
         (self.gone.discard if how == "back" else self.gone.add)(worker)
 
     @rule(repeat=st.sampled_from([1, 1, 4]))
@@ -416,7 +390,7 @@ class Programs(RuleBasedStateMachine):
         freed_by_model = sum(self.runs[run_id].tasks[key].status == "queued" for run_id, key in lost + stalled + ended)
         assert freed == freed_by_model
 
-    def _recovered(self, run_id: uuid.UUID, ended: list, requeued: list) -> Iterator[_Alternative]:
+    def _recovered(self, run_id: uuid.UUID, ended: list, requeued: list) -> Iterator[Alternative]:
         """Failures first, in any order; they may end what was to be requeued."""
         keys = [key for other, key in ended if other == run_id]
         told = {i: Settlement(run_id, key, None, None, error=SOME_TEXT) for i, key in enumerate(keys)}
@@ -424,7 +398,7 @@ class Programs(RuleBasedStateMachine):
             for other, key, kept in requeued:
                 if other == run_id and run.tasks[key].status == "started":
                     run.requeue(key, self.now, keep_attempt=kept)
-            yield _Alternative(run, {})
+            yield Alternative(run, {})
 
     @rule(index=INDEX, step=INDEX)
     def stray_message(self, index, step) -> None:
@@ -453,77 +427,6 @@ class Programs(RuleBasedStateMachine):
         assert self.db.force_skip(run_id, slug, "by_hand") == run.force_skip(slug, "by_hand")
         self.check()
 
-    # Comparing
-
-    def check(self, alternatives: dict | None = None, answers: list | None = None) -> None:
-        """Database and model agree in all rows, messages and new events, for one of the promised orders."""
-        alternatives = alternatives or {}
-        snapshot = self.db.snapshot()
-        rows = by_run(snapshot)
-        assert set(rows) == {str(run_id) for run_id in self.runs}
-        for run_id in self.runs:
-            choices = alternatives.get(run_id)
-            found = rows[str(run_id)]
-            in_order = choices is None
-            misses = []
-            for choice in itertools.islice([_Alternative(self.runs[run_id], {})] if in_order else choices, MOST_ORDERS):
-                lines = self._differences(choice, found, str(run_id), answers, in_order=in_order)
-                if not lines:
-                    self.runs[run_id] = choice.run
-                    break
-                misses.append(lines)
-            else:
-                best = min(misses, key=len)
-                raise AssertionError(
-                    f"run {run_id} of {self.runs[run_id].flow}\n({len(misses)} orders tried)\n" + "\n".join(best)
-                )
-            self._adopt_places(self.runs[run_id], found["messages"], in_order=in_order)
-            self.runs[run_id].events = []
-        self._check_messages(snapshot["messages"])
-
-    def _differences(self, choice, found, run_id: str, answers, *, in_order: bool) -> list[str]:
-        lines = []
-        wanted = expected(choice.run, self.now)
-        for part, value in wanted.items():
-            lines += differences(value, found[part], f".{part}")
-        lines += event_differences(choice.run, found["events"], run_id, in_order=in_order)
-        for index, answer in choice.answers.items():
-            if not all(one is ANY or one == other for one, other in zip(answer, answers[index], strict=True)):
-                lines.append(f".answer {index}: model {answer}, database {answers[index]}")
-        return lines
-
-    def _adopt_places(self, run: Run, messages: dict, *, in_order: bool) -> None:
-        """New messages are in the order of steps and indexes (3.8.5); a known one never changes."""
-        new: dict[object, list[int]] = {}
-        for key in sorted(run.tasks):
-            task = run.tasks[key]
-            queue, place = messages[key]
-            assert queue == run.flow.queue(key[0])
-            if task.place is None and not task.sent_again:
-                new.setdefault(queue if in_order else key[0], []).append(place)
-            else:
-                assert task.place in (None, place)
-            task.place = place
-        for places in new.values():
-            assert places == sorted(places), f"messages out of order: {places}"
-
-    def _check_messages(self, messages: list[dict]) -> None:
-        """Each message in a queue is that of an open task, with exactly four keys (4.1), or a stray one."""
-        wanted = {
-            (run.flow.queue(key[0]), task.place): {
-                "flow_slug": run.flow.slug,
-                "run_id": str(run_id),
-                "step_slug": key[0],
-                "task_index": key[1],
-            }
-            for run_id, run in self.runs.items()
-            for key, task in run.tasks.items()
-            if task.visible_at is not None
-        }
-        found = {(each["queue"], each["id"]): each["body"] for each in messages}
-        assert self.strays.keys() <= found.keys()
-        assert {place: body for place, body in found.items() if place not in self.strays} == wanted
-
     def teardown(self) -> None:
         """Every example ends: whatever happened before, working on brings each run to its end."""
         if not self.flows or sys.exc_info()[0]:  # hypothesis tears down after a failure, too
@@ -541,11 +444,3 @@ class Programs(RuleBasedStateMachine):
                 self._settle([Settlement(ticket.run, ticket.key, ticket.attempt, ticket.worker, output)])
         assert all(run.ended for run in self.runs.values())
         assert not [task for _, _, task in self._tasks() if task.status in ("queued", "started")]
-
-
-@dataclass
-class _Alternative:
-    """The run after one of the promised orders, and what each outcome is answered then."""
-
-    run: Run
-    answers: dict[int, tuple]

@@ -22,8 +22,8 @@ DEADLINE_SECONDS = 30.0
 
 
 @contextmanager
-def working(dsn: str, *flows: Any, **options: Any) -> Iterator[Worker]:
-    """Run a worker until the block ends; its own error, if any, comes out of the block."""
+def working(dsn: str, *flows: Any, stops: int = 1, **options: Any) -> Iterator[Worker]:
+    """Run a worker until the block ends and stop it `stops` times; its own error, if any, comes out of the block."""
     ready: threading.Event = threading.Event()
     box: dict[str, Any] = {}
 
@@ -47,7 +47,7 @@ def working(dsn: str, *flows: Any, **options: Any) -> Iterator[Worker]:
     try:
         yield box["worker"]
     finally:
-        if thread.is_alive():
+        for _ in range(stops if thread.is_alive() else 0):
             box["loop"].call_soon_threadsafe(box["worker"].stop)
         thread.join(DEADLINE_SECONDS)
         assert not thread.is_alive(), "the worker did not stop"

@@ -61,7 +61,7 @@ def test_results_are_kept_and_settled_when_the_database_is_back(app, pgflow_dsn,
 
 @pytest.mark.slow
 def test_a_limit_of_postgres_is_not_taken_for_a_lost_connection(app, pgflow_dsn):
-    """SQLSTATE 54000 is an OperationalError to psycopg: an output beyond jsonb's 256 MB must fail, not be sent for ever."""
+    """SQLSTATE 54000 is an OperationalError to psycopg: an output beyond jsonb's 256 MB fails, at once."""
     app.compile(flows.Huge)
     app.compile(flows.Echo)
     with working(pgflow_dsn, flows.Huge, flows.Echo):

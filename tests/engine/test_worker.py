@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import time
+import uuid
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from benchmarks.proxy import proxy
 from pgflow_mp import Flow, RunFailed, RunTimeout, step
 from pgflow_mp.client import PgFlow
+from pgflow_mp.core.queries.tasks import claim_tasks
+from pgflow_mp.core.queries.workers import register_workers
+from pgflow_mp.core.statement import execute
+from pgflow_mp.engine.host import this_process
 from tests.engine import flows
 from tests.engine.harness import eventually, working
 
@@ -147,6 +153,60 @@ def test_what_does_not_finish_within_the_grace_goes_back_with_its_attempt_unspen
     visible = pgflow_conn.execute("select vt <= clock_timestamp() from pgmq.q_marked").fetchone()[0]
     assert visible
     assert not _lives(int(marks.read_text()))
+
+
+def test_what_a_worker_could_not_give_back_is_counted_and_a_second_stop_ends_the_wait(app, pgflow_dsn, tmp_path):
+    """Without a database nobody may claim that nothing is left claimed."""
+    app.compile(flows.Marked)
+    marks = tmp_path / "marks"
+    app.start_flow(flows.Marked, {"marks": str(marks), "seconds": 60})
+    with proxy(pgflow_dsn) as through:
+        with working(through.dsn, flows.Marked, grace=0.1, stops=2) as worker:
+            eventually(marks.exists)
+            through.refuse()
+            through.cut()
+            began = time.monotonic()
+        assert time.monotonic() - began < 8
+    assert worker.left_claimed == 1
+
+
+def test_new_work_wakes_a_worker_that_would_not_look_for_a_minute(app, pgflow_dsn):
+    app.compile(flows.Sums)
+    with working(pgflow_dsn, flows.Sums, poll_interval=60):
+        app.start_flow_sync(flows.Sums, {"count": 1}, timeout=30)
+        time.sleep(0.5)  # the worker has looked, found nothing, and waits
+        assert app.start_flow_sync(flows.Sums, {"count": 3}, timeout=10).completed
+
+
+def test_a_worker_that_is_busy_for_longer_than_silence_may_last_keeps_its_task(app, pgflow_dsn, monkeypatch, tmp_path):
+    """Its heart beats beside the handlers; another worker's recovery must not take the task (D-3)."""
+    app.compile(flows.Marked)
+    app.compile(flows.Sums)
+    monkeypatch.setattr("pgflow_mp.engine.recovery.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("pgflow_mp.engine.recovery.RECOVER_SECONDS", 0.2)
+    monkeypatch.setattr("pgflow_mp.engine.heartbeat.BEAT_SECONDS", 0.2)
+    marks = tmp_path / "marks"
+    with working(pgflow_dsn, flows.Marked), working(pgflow_dsn, flows.Sums):
+        run = app.start_flow_sync(flows.Marked, {"marks": str(marks), "seconds": 4}, timeout=30)
+    assert run.completed
+    assert len(marks.read_text().splitlines()) == 1
+
+
+def test_a_worker_that_fell_silent_loses_its_task_to_others(app, pgflow_dsn, pgflow_conn, monkeypatch, tmp_path):
+    app.compile(flows.Marked)
+    app.compile(flows.Sums)
+    monkeypatch.setattr("pgflow_mp.engine.recovery.SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("pgflow_mp.engine.recovery.RECOVER_SECONDS", 0.2)
+    marks = tmp_path / "marks"
+    run_id = app.start_flow(flows.Marked, {"marks": str(marks), "seconds": 1})
+    worker_id = uuid.uuid4()
+    execute(
+        pgflow_conn, register_workers({"marked": worker_id}, function_name="x", process=this_process(), version="x")
+    )
+    assert execute(pgflow_conn, claim_tasks(["marked"], [worker_id], [1]))
+    with working(pgflow_dsn, flows.Marked):
+        eventually(lambda: app.get_run(run_id).completed, seconds=15)
+    assert app.get_run_with_states(run_id).steps["work"].attempts == 1
 
 
 def test_a_stopped_worker_says_so_in_its_row(app, pgflow_dsn, pgflow_conn):

@@ -25,6 +25,7 @@ from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input
 from pgflow_mp.cli.loading import load_one
 from pgflow_mp.cli.screen import display
+from pgflow_mp.cli.words import counted
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
 from pgflow_mp.connecting import connect
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
             run_id = start(app, db, flow, value, screen)
             processes = arguments.processes or usable_cores()
             screen.say(f"{flow.slug}, run {run_id}")
-            screen.say(f"{_count(processes, 'process', 'processes')}, {db.title}")
+            screen.say(f"{counted(processes, 'process', 'processes')}, {db.title}")
             asyncio.run(work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout))
             return _tell(app.get_run_with_states(run_id), stdout)
 
@@ -97,7 +98,3 @@ def _stdout_is_stderr() -> Iterator[int]:
         sys.stdout.flush()
         os.dup2(stdout, 1)
         os.close(stdout)
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from pgflow_mp.cli import logs
 from pgflow_mp.cli.compile import compile_all, refuse
 from pgflow_mp.cli.database import required_dsn
-from pgflow_mp.cli.exits import OK, sentence_of
+from pgflow_mp.cli.exits import FAILED, OK, sentence_of
 from pgflow_mp.cli.loading import modules_of
 from pgflow_mp.cli.reloading import Code
+from pgflow_mp.cli.words import counted
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError
 
@@ -39,12 +40,19 @@ def run(arguments: argparse.Namespace) -> int:
     logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
     for line in lines:
         logger.info("%s", line)
-    asyncio.run(_serve(arguments, dsn, code))
+    left = asyncio.run(_serve(arguments, dsn, code))
+    if left:
+        logger.error(
+            "stopped without the database: %s could not be given back, recovery will find them",
+            counted(left, "task"),
+        )
+        return FAILED
     logger.info("stopped, nothing is left claimed")
     return OK
 
 
-async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> None:
+async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
+    """Work until stopped; return how many tasks could not be given back."""
     definitions = [flow.definition for flow in code.flows]
     worker = Worker(
         dsn,
@@ -67,6 +75,7 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> None:
     finally:
         reloading.cancel()
         await asyncio.wait([reloading])
+    return worker.left_claimed
 
 
 def _stop_on_signals(worker: Worker, grace: float) -> None:

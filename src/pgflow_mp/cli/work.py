@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pgflow_mp.cli.exits import Interrupted
 from pgflow_mp.cli.loading import modules_of
 from pgflow_mp.cli.progress import duration
+from pgflow_mp.cli.words import counted
 from pgflow_mp.core.queries.progress import run_progress
 from pgflow_mp.engine.link import LOST, Link
 from pgflow_mp.engine.worker import Worker
@@ -63,13 +64,13 @@ async def work_off(
         name="pgflow-mp run",
     )
     watch = Watch(dsn, run_id, screen)
-    interruption = _interruption()
+    interruption = _interruption(worker)
     try:
         await _until_the_first(worker, watch, interruption, seconds)
     finally:
         await watch.close()
     if not watch.ended:
-        raise _unfinished(run_id, interruption, seconds)
+        raise _unfinished(run_id, worker.left_claimed, interruption, seconds)
 
 
 async def _until_the_first(
@@ -91,13 +92,15 @@ async def _until_the_first(
     await watch.look()  # the picture as it is left
 
 
-def _interruption() -> asyncio.Future[signal.Signals]:
-    """The first signal that asks us to stop; later ones change nothing, stopping takes no time."""
+def _interruption(worker: Worker) -> asyncio.Future[signal.Signals]:
+    """The first signal that asks us to stop; a later one ends even the wait for a database that does not answer."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[signal.Signals] = loop.create_future()
 
     def interrupt(number: signal.Signals) -> None:
-        if not future.done():
+        if future.done():
+            worker.stop()
+        else:
             future.set_result(number)
 
     for number in _SIGNALS:
@@ -105,8 +108,11 @@ def _interruption() -> asyncio.Future[signal.Signals]:
     return future
 
 
-def _unfinished(run_id: UUID, interruption: asyncio.Future[signal.Signals], seconds: float | None) -> PgflowError:
-    left = f"run {run_id} is unfinished and stays so; none of its tasks is left claimed"
+def _unfinished(
+    run_id: UUID, claimed: int, interruption: asyncio.Future[signal.Signals], seconds: float | None
+) -> PgflowError:
+    tasks = f"{counted(claimed, 'task')} could not be given back" if claimed else "none of its tasks is left claimed"
+    left = f"run {run_id} is unfinished and stays so; {tasks}"
     if interruption.done():
         return Interrupted(interruption.result(), left)
     if seconds is not None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgflow_mp.recovery")
 
 RECOVER_SECONDS = 5.0
+SILENT_SECONDS = 15.0
+"""A worker of ours that has not beaten for so long is dead (D-3)."""
 
 
 class Recovery:
@@ -46,7 +48,7 @@ class Recovery:
     async def recover(self) -> None:
         """Bury the dead of this machine, then free what the dead of all machines hold."""
         await self._bury()
-        freed = await self._link.run(recover_tasks())
+        freed = await self._link.run(recover_tasks(SILENT_SECONDS))
         if freed:
             logger.warning("%d tasks of workers that are gone are available again", freed)
 

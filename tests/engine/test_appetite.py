@@ -8,7 +8,8 @@ import uuid
 import pytest
 
 from pgflow_mp import Flow, step
-from pgflow_mp.engine.appetite import HORIZON_SECONDS, MOST_PER_CHILD, Appetite
+from pgflow_mp.engine.appetite import HORIZON_SECONDS, MOST_PER_CHILD, Appetite, Wish
+from pgflow_mp.engine.sources import sources_of
 from pgflow_mp.executors.base import Completed, TaskCall
 
 _numbers = itertools.count()
@@ -25,6 +26,20 @@ class Mixed(Flow):
 class Other(Flow):
     @step
     def work(): ...
+
+
+class Special(Flow):
+    @step
+    def plain(): ...
+
+    @step(concurrency=3)
+    def few(): ...
+
+    @step(processes=2)
+    def heavy(): ...
+
+    @step
+    async def wait(): ...
 
 
 def call(flow=Mixed, slug="quick"):
@@ -53,8 +68,13 @@ def took(appetite, seconds, times=1, **which):
         appetite.finished(Completed(done, None, seconds))
 
 
-def wanted(appetite, flow="mixed", size=2):
-    return appetite.quantity(flow, appetite.room(size))
+def wish(appetite, flow=Mixed, size=2, alone=""):
+    source = next(source for source in sources_of(flow.definition) if source.alone == alone)
+    return appetite.wish(source, size)
+
+
+def wanted(appetite, flow=Mixed, size=2, alone=""):
+    return wish(appetite, flow, size, alone).all
 
 
 def test_an_unknown_flow_gets_as_many_tasks_as_there_are_children(appetite):
@@ -109,11 +129,84 @@ def test_a_slow_flow_is_not_kept_out_by_short_tasks_that_wait(appetite):
     took(appetite, 5.0, flow=Other, slug="work")
     for _ in range(10):
         appetite.submitted(call())
-    assert wanted(appetite, "other") == 2
+    assert wanted(appetite, Other) == 2
 
 
 def test_flows_are_judged_apart(appetite):
     took(appetite, 0.001)
     took(appetite, 5.0, flow=Other, slug="work")
-    assert wanted(appetite, "mixed") > 2
-    assert wanted(appetite, "other") == 2
+    assert wanted(appetite, Mixed) > 2
+    assert wanted(appetite, Other) == 2
+
+
+# ---- steps that take another room, more of it, or have a limit ---------------------------------
+
+
+def test_a_limit_is_what_a_step_may_have_at_most(appetite):
+    assert wish(appetite, Special, 10, "few") == Wish(10, 3)
+    for _ in range(3):
+        appetite.submitted(call(Special, "few"))
+    assert not wish(appetite, Special, 10, "few")
+    assert wanted(appetite, Special, 10) == 7, "the other steps have the rest of the room"
+
+
+def test_a_task_that_ends_or_is_taken_back_makes_place_under_its_limit(appetite):
+    first, second, _ = tasks = [call(Special, "few") for _ in range(3)]
+    for each in tasks:
+        appetite.submitted(each)
+    appetite.finished(Completed(first, None, 1.0))
+    appetite.taken_back(second)
+    assert wish(appetite, Special, 10, "few").most == 2
+
+
+def test_a_heavy_task_takes_its_weight(appetite):
+    assert wanted(appetite, Special, 5, "heavy") == 2
+    appetite.submitted(call(Special, "heavy"))
+    assert wanted(appetite, Special, 5, "heavy") == 1
+    assert wanted(appetite, Special, 5) == 3
+
+
+def test_one_heavy_task_waits_for_its_children_and_keeps_them_from_others(appetite):
+    for _ in range(3):
+        appetite.submitted(call(Special, "plain"))
+    assert wanted(appetite, Special, 4, "heavy") == 1, "one child is free, it takes two"
+    appetite.submitted(call(Special, "heavy"))
+    assert wanted(appetite, Special, 4) == 0
+    assert wanted(appetite, Special, 4, "heavy") == 0
+
+
+def test_a_step_that_is_heavier_than_the_worker_takes_all_of_it(appetite):
+    assert wanted(appetite, Special, 1, "heavy") == 1
+
+
+def test_event_loops_have_a_room_of_their_own_and_nothing_is_claimed_ahead_for_them(appetite):
+    def waiting():
+        [source] = [source for source in sources_of(Special.definition) if source.executor == "async"]
+        return appetite.wish(source, 100).all
+
+    for _ in range(2):
+        appetite.submitted(call(Special, "plain"))
+    done = call(Special, "wait")
+    appetite.submitted(done)
+    appetite.finished(Completed(done, None, 0.001))
+    assert waiting() == 100
+    for _ in range(60):
+        appetite.submitted(call(Special, "wait"))
+    assert waiting() == 40
+
+
+# ---- where tasks are claimed from --------------------------------------------------------------
+
+
+def test_a_flow_whose_steps_are_all_alike_has_one_source_without_a_filter():
+    [source] = sources_of(Mixed.definition)
+    assert source.filter is None
+    assert source.covers("quick")
+    assert source.covers("a_step_that_nobody_knows")
+
+
+def test_a_flow_is_divided_by_executor_weight_and_limit_and_the_first_source_takes_unknown_steps():
+    filters = {source.alone or source.executor: source.filter for source in sources_of(Special.definition)}
+    assert filters == {"process": "-few,heavy,wait", "async": "wait", "few": "few", "heavy": "heavy"}
+    for slug in ("plain", "few", "heavy", "wait", "unknown"):
+        assert sum(source.covers(slug) for source in sources_of(Special.definition)) == 1

@@ -4,15 +4,24 @@ A claimed task's clock runs and no other worker can have it, so nothing is hoard
 horizon of 100 ms follows from what is under way and how long such tasks have taken: a task of an unknown or slow
 step keeps its child busy; the other children have the horizon, less the short tasks that already wait for them.
 Short tasks are so claimed ahead, which saves a round trip for each, and a slow one is never claimed behind another.
+
+Each executor has a room of its own. A task may take several children (`processes=`); one such task is claimed as
+soon as one child is free, and keeps the next ones from others until it has its number: waiting for all of them to
+be free by chance, it would wait for ever. An event loop has so many places that nothing is claimed ahead for it.
+A step's own limit (`concurrency=`) is what it may have at most, whatever room there is.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgflow_mp.engine.sources import key_of
+
 if TYPE_CHECKING:
+    from pgflow_mp.engine.sources import Source
     from pgflow_mp.executors.base import Outcome, TaskCall
 
 HORIZON_SECONDS = 0.1
@@ -36,47 +45,90 @@ class Room:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What may be claimed from a source.
+
+    Attributes:
+        quantity: Tasks, if the source gets the whole room of its executor.
+        most: Tasks, whatever room there is; None where only the room counts.
+    """
+
+    quantity: int
+    most: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.quantity > 0 and (self.most is None or self.most > 0)
+
+    @property
+    def all(self) -> int:
+        """Tasks that would fulfil it."""
+        return self.quantity if self.most is None else min(self.quantity, self.most)
+
+
 class Appetite:
     """What is under way, how long such tasks usually take, and what that allows to claim."""
 
     def __init__(self) -> None:
         self._of_step: dict[tuple[str, str], float] = {}
-        self._of_flow: dict[str, float] = {}
-        self._under_way: dict[TaskCall, float] = {}
+        self._of_source: dict[tuple[str, str, str], float] = {}
+        self._under_way: dict[str, dict[TaskCall, float]] = {}  # by executor
+        self._of_each: Counter[tuple[str, str]] = Counter()  # tasks under way by flow and step
 
     def submitted(self, call: TaskCall) -> None:
-        """Note a call that the executor has now. A step that never ran here makes its flow unknown until it has."""
-        usual = self._of_step.get((call.flow.slug, call.step.slug), math.inf)
+        """Note a call that the executor has now. A step that never ran here makes its source unknown until it has."""
+        step = (call.flow.slug, call.step.slug)
+        usual = self._of_step.get(step, math.inf)
         if usual is math.inf:
-            self._of_flow.pop(call.flow.slug, None)
-        self._under_way[call] = usual
+            self._of_source.pop(key_of(call), None)
+        self._under_way.setdefault(call.step.runs_in, {})[call] = usual
+        self._of_each[step] += 1
 
     def finished(self, outcome: Outcome) -> None:
         """Note how long a call took."""
         call = outcome.call
-        self._under_way.pop(call, None)
-        self._of_flow[call.flow.slug] = _average(self._of_flow.get(call.flow.slug), outcome.seconds)
-        key = (call.flow.slug, call.step.slug)
-        self._of_step[key] = _average(self._of_step.get(key), outcome.seconds)
+        self.taken_back(call)
+        source, step = key_of(call), (call.flow.slug, call.step.slug)
+        self._of_source[source] = _average(self._of_source.get(source), outcome.seconds)
+        self._of_step[step] = _average(self._of_step.get(step), outcome.seconds)
 
     def taken_back(self, call: TaskCall) -> None:
-        """Note a call that never started."""
-        self._under_way.pop(call, None)
+        """Note a call that is under way no more."""
+        if self._under_way.get(call.step.runs_in, {}).pop(call, None) is not None:
+            self._of_each[call.flow.slug, call.step.slug] -= 1
 
-    def room(self, size: int) -> Room:
-        """Return what an executor of so many children can start within the horizon."""
-        short = [seconds for seconds in self._under_way.values() if seconds < HORIZON_SECONDS]
-        children = max(size - (len(self._under_way) - len(short)), 0)
-        return Room(children, max(children * HORIZON_SECONDS - sum(short), 0.0))
+    def wish(self, source: Source, size: int) -> Wish:
+        """Return what may be claimed from a source whose executor runs `size` calls at once."""
+        most = None
+        if source.limit is not None:
+            most = max(source.limit - self._of_each[source.flow_slug, source.alone], 0)
+        return Wish(self._quantity(source, self.room(source.executor, size), size), most)
 
-    def quantity(self, flow_slug: str, room: Room) -> int:
-        """Return how many tasks of the flow may be claimed if it gets the whole room."""
+    def room(self, executor: str, size: int) -> Room:
+        """Return what an executor of so many children, or places, can start within the horizon."""
+        under_way = self._under_way.get(executor, {})
+        if executor == "async":
+            return Room(max(size - len(under_way), 0), 0.0)
+        short = busy = 0.0
+        for call, usual in under_way.items():
+            weight = min(call.step.processes or 1, size)
+            if usual < HORIZON_SECONDS:
+                short += usual * weight
+            else:
+                busy += weight
+        children = max(size - int(busy), 0)
+        return Room(children, max(children * HORIZON_SECONDS - short, 0.0))
+
+    def _quantity(self, source: Source, room: Room, size: int) -> int:
+        if source.executor == "async":
+            return room.children
         if room.seconds <= 0:
             return 0
-        usual = self._of_flow.get(flow_slug, math.inf)
+        weight = min(source.weight, size)
+        usual = self._of_source.get(source.key, math.inf)
         if usual >= HORIZON_SECONDS:
-            return room.children
-        return min(math.ceil(room.seconds / max(usual, 1e-6)), MOST_PER_CHILD * room.children)
+            return max(room.children // weight, 1)
+        return min(math.ceil(room.seconds / (max(usual, 1e-6) * weight)), MOST_PER_CHILD * room.children)
 
 
 def _average(usual: float | None, seconds: float) -> float:

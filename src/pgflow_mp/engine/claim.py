@@ -1,8 +1,11 @@
 """Claiming: ask the database for as many tasks as can start, hand them to the executor, and wait when there are none.
 
 Three things end a wait: a notification that work is available, a child that became free, and the poll interval.
-Polling is the truth, the notification only a hint. All flows are asked in one round trip, in an order that rotates,
-so that a flow with a long queue does not keep the others out.
+Polling is the truth, the notification only a hint.
+
+All sources (`engine.sources`) are asked in one round trip, and share the room equally. Who got tasks goes to the end
+of the line: where there is room for one task only, those that wait get it in turn, and a long queue keeps no other
+one out.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,20 +22,23 @@ from pgflow_mp.core.queries.tasks import claim_tasks
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.link import LOST, reason
 from pgflow_mp.engine.returning import key_of_claim
+from pgflow_mp.engine.sources import sources_of
 from pgflow_mp.engine.wait import wait_for_event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import ClaimedTask, TaskKey
-    from pgflow_mp.engine.appetite import Appetite
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.engine.appetite import Appetite, Wish
     from pgflow_mp.engine.dispatch import Dispatch
     from pgflow_mp.engine.holding import Holding
     from pgflow_mp.engine.link import Link
     from pgflow_mp.engine.reconcile import Reconciler
     from pgflow_mp.engine.returning import Returner
-    from pgflow_mp.executors.base import Executor
+    from pgflow_mp.engine.sources import Source
+    from pgflow_mp.executors.fleet import Fleet
 
 logger = logging.getLogger("pgflow_mp.claim")
 
@@ -51,8 +58,9 @@ class Claimer:
         self,
         link: Link,
         *,
+        flows: Mapping[str, FlowDefinition],
         worker_ids: Mapping[str, UUID],
-        executor: Executor,
+        executor: Fleet,
         appetite: Appetite,
         dispatch: Dispatch,
         holding: Holding,
@@ -63,7 +71,8 @@ class Claimer:
     ) -> None:
         self._link = link
         self._worker_ids = worker_ids
-        self._slugs = list(worker_ids)
+        self._flows = flows
+        self._sources = [source for slug in worker_ids for source in sources_of(flows[slug])]
         self._executor = executor
         self._appetite = appetite
         self._dispatch = dispatch
@@ -87,13 +96,13 @@ class Claimer:
         self._wake.set()
 
     def join(self, flow_slug: str) -> None:
-        """Claim tasks of this flow too; its worker is registered."""
-        if flow_slug not in self._slugs:
-            self._slugs = [*self._slugs, flow_slug]
+        """Claim tasks of this flow, as it is now; its worker is registered."""
+        self.leave(flow_slug)
+        self._sources += sources_of(self._flows[flow_slug])
 
     def leave(self, flow_slug: str) -> None:
         """Claim no more tasks of this flow."""
-        self._slugs = [slug for slug in self._slugs if slug != flow_slug]
+        self._sources = [source for source in self._sources if source.flow_slug != flow_slug]
 
     async def run(self) -> None:
         """Claim until stopped."""
@@ -123,26 +132,31 @@ class Claimer:
             return True  # nothing can start; a finished task wakes the loop
         claimed = await self._link.run(
             claim_tasks(
-                list(wanted),
-                [self._worker_ids[slug] for slug in wanted],
-                list(wanted.values()),
+                [source.flow_slug for source in wanted],
+                [self._worker_ids[source.flow_slug] for source in wanted],
+                [wish.quantity for wish in wanted.values()],
                 self._only_runs,
+                steps=[source.filter for source in wanted],
+                most=[wish.most for wish in wanted.values()],
+                lanes=_lanes(wanted),
             )
         )
         self.last_success = time.monotonic()
-        self._rotate()
+        served = Counter(self._source_of(task, wanted) for task in claimed)
+        self._sources.sort(key=served.__contains__)  # a stable sort: those that got nothing first
         if claimed:
             self._holding.claimed(self._keys(claimed))
             await self._start(claimed)
-        return len(claimed) < min(wanted.values())
+        return all(served[source] < wish.all for source, wish in wanted.items())
 
-    def _wanted(self) -> dict[str, int]:
-        room = self._appetite.room(self._executor.size)
-        wanted = {slug: self._appetite.quantity(slug, room) for slug in self._slugs}
-        return {slug: quantity for slug, quantity in wanted.items() if quantity > 0}
+    def _wanted(self) -> dict[Source, Wish]:
+        wishes = {
+            source: self._appetite.wish(source, self._executor.size_of(source.executor)) for source in self._sources
+        }
+        return {source: wish for source, wish in wishes.items() if wish}
 
-    def _rotate(self) -> None:
-        self._slugs = self._slugs[1:] + self._slugs[:1]
+    def _source_of(self, task: ClaimedTask, wanted: Mapping[Source, Wish]) -> Source | None:
+        return next((s for s in wanted if s.flow_slug == task.flow_slug and s.covers(task.step_slug)), None)
 
     async def _start(self, claimed: Sequence[ClaimedTask]) -> None:
         try:
@@ -163,3 +177,9 @@ class Claimer:
 
     def _keys(self, claimed: Sequence[ClaimedTask]) -> list[TaskKey]:
         return [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in claimed]
+
+
+def _lanes(sources: Iterable[Source]) -> list[int]:
+    """Return the lane of each source: those with one executor share its room."""
+    lanes: dict[str, int] = {}
+    return [lanes.setdefault(source.executor, len(lanes) + 1) for source in sources]

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import uuid
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -32,7 +32,10 @@ from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.settle import Settler
+from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
+from pgflow_mp.executors.fleet import Fleet, kinds_of
 from pgflow_mp.executors.process.pool import ProcessPool
+from pgflow_mp.executors.thread import ThreadExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -50,15 +53,22 @@ logger = logging.getLogger("pgflow_mp.worker")
 UNSTARTED_SECONDS = 5 * HORIZON_SECONDS
 
 LAST_WORDS_SECONDS = 10.0
+"""For giving back and settling at the end, when the database does not answer."""
+
+HURRIED_WORDS_SECONDS = 2.0
+"""The same after `stop` was called again."""
 
 
 class Worker:
-    """Runs the steps of some flows in child processes until it is stopped.
+    """Runs the steps of some flows, in child processes if they do not ask for less, until it is stopped.
 
     Args:
         dsn: The database; `pgflow-mp install` has made it ready.
         flows: The flows whose tasks it takes; each must be compiled in the database.
-        processes: Children; by default one for each core that this process may use.
+        processes: Children for process steps; by default one for each core that this process may use.
+        loops: Children with an event loop for async steps; started when a flow has such steps.
+        tasks_per_loop: Async tasks that each of them runs at a time.
+        threads: Threads for steps with `executor="thread"`; a few more than there are cores by default.
         grace: Seconds that running tasks may take to finish after `stop`.
         poll_interval: Seconds between looks for work that no notification announced.
         only_runs: Take tasks of these runs only (D-24).
@@ -76,6 +86,9 @@ class Worker:
         flows: Sequence[FlowDefinition],
         *,
         processes: int | None = None,
+        loops: int = 1,
+        tasks_per_loop: int = TASKS_PER_LOOP,
+        threads: int | None = None,
         grace: float = 25.0,
         poll_interval: float = 1.0,
         only_runs: Sequence[UUID] | None = None,
@@ -99,26 +112,33 @@ class Worker:
         self._links = {name: Link(dsn, name) for name in ("claim", "settle", "recovery")}
         self._links["heartbeat"] = Link(dsn, "heartbeat", seconds=LONGEST_BEAT_SECONDS)
         self._links["listen"] = Link(listen_dsn or dsn, "listen")
-        self._pool = ProcessPool(
-            self._finished,
-            size=processes,
-            preload=preload,
-            max_tasks_per_child=max_tasks_per_child,
-            max_memory_per_child=max_memory_per_child,
-            on_room=self._room,
-            on_broken=self._broken,
+        children: dict[str, Any] = {
+            "preload": preload,
+            "max_tasks_per_child": max_tasks_per_child,
+            "max_memory_per_child": max_memory_per_child,
+            "on_room": self._room,
+            "on_broken": self._broken,
+        }
+        self._fleet = Fleet(
+            {
+                "process": lambda: ProcessPool(self._finished, size=processes, **children),
+                "async": lambda: LoopPool(self._finished, loops=loops, tasks_per_loop=tasks_per_loop, **children),
+                "thread": lambda: ThreadExecutor(self._finished, size=threads),
+                "inline": lambda: ThreadExecutor(self._finished, size=1),
+            }
         )
-        holding = Holding()
-        self._settler = Settler(self._links["settle"], holding, self._settled)
-        self._returner = Returner(self._links["settle"], holding)
+        self._holding = Holding()
+        self._settler = Settler(self._links["settle"], self._holding, self._settled)
+        self._returner = Returner(self._links["settle"], self._holding)
         self._claimer = Claimer(
             self._links["claim"],
+            flows=self._flows,
             worker_ids=self._worker_ids,
-            executor=self._pool,
+            executor=self._fleet,
             appetite=self._appetite,
             dispatch=Dispatch(self._links["claim"], self._flows, self._worker_ids),
-            holding=holding,
-            reconciler=Reconciler(self._links["claim"], holding, self._returner, self._worker_ids.values),
+            holding=self._holding,
+            reconciler=Reconciler(self._links["claim"], self._holding, self._returner, self._worker_ids.values),
             returner=self._returner,
             poll_interval=poll_interval,
             only_runs=only_runs,
@@ -136,6 +156,11 @@ class Worker:
             self._now.set()
         self._stopped.set()
 
+    @property
+    def left_claimed(self) -> int:
+        """How many tasks it holds; after the end, those that it could not give back: recovery will (D-3)."""
+        return len(self._holding)
+
     async def reload(self, flows: Sequence[FlowDefinition]) -> None:
         """Go on with flows as they are in the code now, in children that import it anew; no task is lost.
 
@@ -147,6 +172,7 @@ class Worker:
 
         Raises:
             psycopg.Error: New flows cannot be registered; nothing has changed.
+            PoolBroken: The first async steps need children, and these cannot start; nothing has changed.
         """
         if self._stopped.is_set():
             return
@@ -154,6 +180,7 @@ class Worker:
         added = {slug: uuid.uuid4() for slug in wanted.keys() - self._worker_ids.keys()}
         if added:
             await self._links["recovery"].run(self._registration(added))
+        await self._fleet.start(kinds_of(flows))
         self._worker_ids |= added
         self._flows |= wanted  # a flow that is gone stays known: its tasks may be on their way
         for slug in self._flows:
@@ -163,7 +190,7 @@ class Worker:
                 self._claimer.join(slug)
             else:
                 self._claimer.leave(slug)
-        self._pool.reload()
+        self._fleet.reload()
         self._claimer.wake()
         logger.info("the code is loaded again; children are replaced as they become free")
 
@@ -202,12 +229,12 @@ class Worker:
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
         await self._links["claim"].run(self._registration(self._worker_ids))
-        await self._pool.start()
+        await self._fleet.start(kinds_of(self._flows.values()))
         with suppress(psycopg.Error):
             await self._recovery.recover()
         logger.info(
-            "worker is ready: %d children for %s",
-            self._pool.size,
+            "worker is ready: %d tasks at a time of %s",
+            self._fleet.size,
             ", ".join(sorted(self._flows)) or "no flow",
         )
 
@@ -229,44 +256,46 @@ class Worker:
         return asyncio.create_task(loop, name=f"pgflow-mp {name}")
 
     async def _finish(self, loops: Sequence[asyncio.Task[None]]) -> None:
-        """Drain, and leave nothing claimed behind."""
+        """Drain, and leave nothing claimed behind; without a database there is an end to trying."""
         self._claimer.stop()
         by_name = {task.get_name().rpartition(" ")[2]: task for task in loops}
-        unfinished = await self._close_pool()
-        if "claim" in by_name:
-            await asyncio.wait([by_name["claim"]])  # it gives back itself what it had just claimed
-        unfinished += self._pool.take_back(0)
-        await self._returner.give_back(key_of_call(call) for call in unfinished)
-        if "settle" in by_name and not by_name["settle"].done():
-            # Without a database there is an end to waiting: recovery hands out again what was not settled.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS_SECONDS):
-                    await self._settler.flushed()
-        for task in loops:
+        unfinished = await self._close_fleet()
+        speaking = asyncio.create_task(self._last_words(by_name, unfinished))
+        hurry = asyncio.create_task(self._now.wait())
+        await asyncio.wait([speaking, hurry], timeout=LAST_WORDS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([speaking], timeout=HURRIED_WORDS_SECONDS)
+        for task in (speaking, hurry, *loops):
             task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
-        with suppress(psycopg.Error, OSError, TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await self._links["claim"].run(mark_workers_stopped(list(self._worker_ids.values())))
+        await asyncio.gather(speaking, hurry, *loops, return_exceptions=True)
         for link in self._links.values():
             await link.close()
 
-    async def _close_pool(self) -> list[TaskCall]:
-        """Close the pool with the grace that is left once `stop` was called again."""
-        closing = asyncio.create_task(self._pool.close(self._grace))
+    async def _last_words(self, loops: Mapping[str, asyncio.Task[None]], unfinished: list[TaskCall]) -> None:
+        """Give back what did not finish, settle what did, say that this worker has stopped."""
+        if "claim" in loops:
+            await asyncio.wait([loops["claim"]])  # it gives back itself what it had just claimed
+        unfinished += self._fleet.take_back(0)
+        await self._returner.give_back(key_of_call(call) for call in unfinished)
+        if "settle" in loops and not loops["settle"].done():
+            await self._settler.flushed()
+        await self._links["claim"].run(mark_workers_stopped(list(self._worker_ids.values())))
+
+    async def _close_fleet(self) -> list[TaskCall]:
+        """Close the executors with the grace that is left once `stop` was called again."""
+        closing = asyncio.create_task(self._fleet.close(self._grace))
         hurry = asyncio.create_task(self._now.wait())
         await asyncio.wait([closing, hurry], return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         if not closing.done():
             closing.cancel()
             await asyncio.wait([closing])
-            return await self._pool.close(0)
+            return await self._fleet.close(0)
         return closing.result()
 
     async def _return_tail(self) -> None:
         while True:
             await asyncio.sleep(UNSTARTED_SECONDS)
-            calls = self._pool.take_back(UNSTARTED_SECONDS)
+            calls = self._fleet.take_back(UNSTARTED_SECONDS)
             for call in calls:
                 self._appetite.taken_back(call)
             await self._returner.give_back(key_of_call(call) for call in calls)

@@ -122,6 +122,10 @@ class Executor(Protocol):
         """Give back, oldest first, the calls that have waited `older_than` seconds unstarted (D-27)."""
         ...
 
+    def reload(self) -> None:
+        """Use the code as it is now from the next call on; no call is lost."""
+        ...
+
     async def close(self, grace: float) -> list[TaskCall]:
         """Let running calls finish for up to `grace` seconds, end all, return what did not finish."""
         ...

@@ -1,4 +1,4 @@
-"""Runs a call in this process, now: for tests with breakpoints, monkeypatch and coverage."""
+"""Runs a call in this process, now: for tests with breakpoints, monkeypatch and coverage, and in threads."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ def run_inline(call: TaskCall) -> Outcome:
     Raises:
         KeyboardInterrupt: The person at the keyboard wants to stop; that is no failure of the task.
     """
+    outcome = run_here(call)
+    if isinstance(outcome, Failed) and isinstance(outcome.exception, KeyboardInterrupt):
+        raise outcome.exception
+    return outcome
+
+
+def run_here(call: TaskCall) -> Outcome:
+    """Run the call's handler in this thread; whatever it raises is its failure."""
     ctx = Context.begin(
         flow_slug=call.flow.slug,
         run_id=call.run_id,
@@ -25,8 +33,6 @@ def run_inline(call: TaskCall) -> Outcome:
         timeout=call.timeout,
     )
     verdict = perform(call.step, ctx, call.input, call.flow_input)
-    if isinstance(verdict.exception, KeyboardInterrupt):
-        raise verdict.exception
     if verdict.error is None:
         return Completed(call, verdict.output, verdict.seconds)
     return Failed(call, verdict.error, verdict.reason, verdict.retryable, verdict.seconds, verdict.exception)

@@ -129,7 +129,9 @@ class SkippedDelay:
 
 _CLAIM = """
 select flow_slug, run_id, step_slug, task_index, msg_id, attempt, timeout, input::text, flow_input::text
-from pgflow_mp.claim_tasks(%s::text[], %s::uuid[], %s::int[], %s::uuid[])
+from pgflow_mp.claim_tasks(
+  %s::text[], %s::uuid[], %s::int[], %s::uuid[], %s::text[], %s::int[], %s::int[]
+)
 """
 
 
@@ -138,14 +140,21 @@ def claim_tasks(
     worker_ids: Sequence[UUID],
     quantities: Sequence[int],
     only_runs: Sequence[UUID] | None = None,
+    *,
+    steps: Sequence[str | None] | None = None,
+    most: Sequence[int | None] | None = None,
+    lanes: Sequence[int] | None = None,
 ) -> Statement[list[ClaimedTask]]:
     """Start tasks, oldest first, and return them; run it in a transaction of its own (core X-3).
 
     Args:
-        flow_slugs: The flows to claim from.
+        flow_slugs: The flows to claim from; one may be named several times, with other steps.
         worker_ids: The worker of each flow; it must be registered.
-        quantities: The most tasks of each flow, were it to get all the room; earlier flows take theirs first.
+        quantities: The most tasks of each, were it to get all the room of its lane; they share it equally.
         only_runs: Take tasks of these runs alone.
+        steps: Of each, the steps: `a,b` for these, `-a,b` for all but these, None for all.
+        most: The most tasks of each, whatever room there is.
+        lanes: The lane of each, from 1 on: those of one lane share its room.
 
     Raises:
         psycopg.errors.ForeignKeyViolation: (when executed) A worker has no row any more: it shall stop (SU-7).
@@ -156,6 +165,9 @@ def claim_tasks(
         list(worker_ids),
         list(quantities),
         None if only_runs is None else list(only_runs),
+        None if steps is None else list(steps),
+        None if most is None else list(most),
+        None if lanes is None else list(lanes),
     )
     return Statement(_CLAIM, params, lambda found: [_claimed(row) for row in found])
 

@@ -1,8 +1,9 @@
 -- Claims up to wanted tasks from one queue, oldest message first. Looks at visible messages window by window and
 -- leaves it to _claim_messages to start what is claimable among them; stale messages and other claimers' tasks
--- just cost a look.
+-- just cost a look. Only tasks of the named steps; with but_named of all others; NULL for all.
 create or replace function pgflow_mp._claim_from_queue(
-  flow_slug text, queue_name text, worker_id uuid, wanted int, only_runs uuid[]
+  flow_slug text, queue_name text, worker_id uuid, wanted int, only_runs uuid[],
+  named text[], but_named boolean
 )
 returns table (
   run_id uuid, step_slug text, task_index int, msg_id bigint, attempt int, timeout int, input jsonb, flow_input jsonb
@@ -22,6 +23,7 @@ declare
         where q.vt <= clock_timestamp()
           and q.msg_id > $1
           and ($2 is null or q.message ->> 'run_id' = any($2))
+          and ($4 is null or (q.message ->> 'step_slug' = any($4)) <> $5)
         order by q.msg_id
         limit $3
       ) as seen
@@ -34,7 +36,7 @@ declare
   claimed int;
 begin
   while wanted > 0 loop
-    execute look into ids using last_seen, only_runs::text[], size;
+    execute look into ids using last_seen, only_runs::text[], size, named, but_named;
     exit when ids is null;
 
     return query

@@ -1,0 +1,221 @@
+"""The thread executor: steps that run in the worker's own process, in threads, because they asked to.
+
+For what cannot leave the process (a model in its memory, an open device) or is too short to be worth the way to a
+child. `executor="inline"` is the same with a single thread: one task at a time.
+
+What that costs, and no executor could change: a thread cannot be killed. A handler past its time has failed (with
+`Task timed out after Ns` and the line it is at), but its thread is only abandoned: it runs on until the handler
+returns, and what it returns is dropped. Abandoned threads are counted, take no room from others, and never keep
+the worker from ending. A handler that holds the interpreter's lock in C code, or crashes, takes the whole worker
+with it. What it prints goes where the worker prints, without a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import dataclasses
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from pgflow_mp.errors import PgflowError
+from pgflow_mp.executors.base import Failed, Outcome, TaskCall
+from pgflow_mp.executors.inline import run_here
+from pgflow_mp.executors.perform import storable
+from pgflow_mp.executors.process.deaths import timed_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+logger = logging.getLogger("pgflow_mp.thread")
+
+
+class ThreadExecutor:
+    """An `Executor` whose calls run in threads of this process.
+
+    Args:
+        on_outcome: Called in the loop with each outcome.
+        size: How many calls run at once; by default what the standard library's thread pool would take.
+        on_room: Called in the loop when `free` has grown without an outcome; here it never does.
+
+    Attributes:
+        abandoned: How many threads run on with a handler whose time is up.
+    """
+
+    def __init__(
+        self,
+        on_outcome: Callable[[Outcome], None],
+        *,
+        size: int | None = None,
+        on_room: Callable[[], None] | None = None,
+    ) -> None:
+        self.on_outcome = on_outcome
+        self.on_room = on_room
+        self.abandoned = 0
+        self._size = min(32, (os.cpu_count() or 1) + 4) if size is None else size
+        if self._size < 1:
+            raise ValueError(f"a thread executor needs at least one thread, not {self._size}")
+        self._queue: deque[tuple[float, TaskCall]] = deque()
+        self._idle: list[_Hand] = []
+        self._busy: dict[_Hand, asyncio.TimerHandle] = {}
+        self._unfinished: list[TaskCall] = []
+        self._closing = False
+        self._changed = asyncio.Event()
+
+    @property
+    def size(self) -> int:
+        """How many calls can run at once."""
+        return self._size
+
+    @property
+    def free(self) -> int:
+        """Threads without a call, less waiting calls."""
+        return self._size - len(self._busy) - len(self._queue)
+
+    @property
+    def running(self) -> int:
+        """How many calls run whose time is not up."""
+        return len(self._busy)
+
+    async def start(self) -> None:
+        """Be ready; threads are started when they are needed."""
+        self._loop = asyncio.get_running_loop()
+
+    def submit(self, call: TaskCall) -> None:
+        """Run the call in a thread, or keep it until there is one.
+
+        Raises:
+            PgflowError: The executor is closing.
+        """
+        if self._closing:
+            raise PgflowError("the executor is closing and takes no more calls")
+        self._queue.append((time.monotonic(), call))
+        self._feed()
+
+    def take_back(self, older_than: float) -> list[TaskCall]:
+        """Give back, oldest first, the calls that have waited `older_than` seconds unstarted (D-27)."""
+        before = time.monotonic() - older_than
+        taken = []
+        while self._queue and self._queue[0][0] <= before:
+            taken.append(self._queue.popleft()[1])
+        return taken
+
+    def reload(self) -> None:
+        """Nothing to do: the calls bring their handlers, as this process has imported them."""
+
+    async def close(self, grace: float) -> list[TaskCall]:
+        """Let running calls finish for up to `grace` seconds; return what did not. Threads are not waited for."""
+        self._closing = True
+        self._unfinished += self.take_back(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._busy:
+                    self._changed.clear()
+                    await self._changed.wait()
+        for hand in list(self._busy):
+            self._unfinished.append(hand.call)
+            self._abandon(hand)
+        for hand in self._idle:
+            hand.dismiss()
+        self._idle.clear()
+        unfinished, self._unfinished = self._unfinished, []
+        return unfinished
+
+    def _feed(self) -> None:
+        while self._queue and len(self._busy) < self._size:
+            call = self._queue.popleft()[1]
+            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done)
+            self._busy[hand] = self._loop.call_later(call.timeout, self._expire, hand)
+            hand.begin(call)
+
+    def _done(self, hand: _Hand, outcome: Outcome) -> None:
+        """A handler has ended."""
+        timer = self._busy.pop(hand, None)
+        if timer is None:  # it was abandoned: what came of it was told long ago
+            self.abandoned -= 1
+            hand.dismiss()
+            return
+        timer.cancel()
+        self._idle.append(hand)
+        self._feed()
+        self._changed.set()
+        self._tell(outcome)
+
+    def _expire(self, hand: _Hand) -> None:
+        call, seconds = hand.call, time.monotonic() - hand.began
+        error = storable(timed_out(call.timeout, hand.where()))
+        self._abandon(hand)
+        logger.warning(
+            "step `%s` is past its time in a thread, which cannot be ended; %d such threads run on",
+            call.step.slug,
+            self.abandoned,
+        )
+        self._feed()
+        self._tell(Failed(call, error, "timeout", seconds=seconds))
+
+    def _abandon(self, hand: _Hand) -> None:
+        self._busy.pop(hand).cancel()
+        self.abandoned += 1
+        self._changed.set()
+
+    def _tell(self, outcome: Outcome) -> None:
+        try:
+            self.on_outcome(outcome)
+        except Exception:
+            logger.exception("on_outcome failed for step `%s`", outcome.call.step.slug)
+
+
+class _Hand:
+    """A thread that runs one call after the other, and dies with the process whatever it does.
+
+    Attributes:
+        call: The call that it runs, or ran last.
+        began: When that began (monotonic).
+    """
+
+    call: TaskCall
+    began: float
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_done: Callable[[_Hand, Outcome], None]) -> None:
+        self._loop = loop
+        self._on_done = on_done
+        self._inbox: queue.SimpleQueue[TaskCall | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="pgflow-mp step", daemon=True)
+        self._thread.start()
+
+    def begin(self, call: TaskCall) -> None:
+        """Run a call."""
+        self.call, self.began = call, time.monotonic()
+        self._inbox.put(call)
+
+    def dismiss(self) -> None:
+        """End the thread when it has nothing to run."""
+        self._inbox.put(None)
+
+    def where(self) -> str:
+        """Return the stack of the thread, innermost call first, as faulthandler would write it."""
+        frame: FrameType | None = sys._current_frames().get(self._thread.ident or 0)  # noqa: SLF001
+        lines = []
+        while frame is not None:
+            lines.append(f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}')
+            frame = frame.f_back
+        return "\n".join(lines)
+
+    def _work(self) -> None:
+        while (call := self._inbox.get()) is not None:
+            outcome = contextvars.Context().run(run_here, call)
+            if isinstance(outcome, Failed):  # its exception would keep the frames of the handler alive
+                outcome = dataclasses.replace(outcome, exception=None)
+            try:
+                self._loop.call_soon_threadsafe(self._on_done, self, outcome)
+            except RuntimeError:  # the loop has gone, and nobody waits for this any more
+                return
+            del call, outcome

@@ -8,8 +8,10 @@ import pytest
 from pgflow_mp.errors import ServerUnavailable
 from pgflow_mp.postgres import binaries, development
 from pgflow_mp.postgres.account import run_as, server_account
+from pgflow_mp.postgres.cache import embedded_binaries
 from pgflow_mp.postgres.launcher import running, serves
 from tests.postgres.helpers import (
+    AS_ROOT,
     ask,
     folder_of,
     open_folder,
@@ -162,6 +164,46 @@ def test_it_says_what_was_tried(monkeypatch):
     with pytest.raises(ServerUnavailable) as caught:
         development()
     assert [kind for kind, _ in caught.value.attempts] == ["embedded", "system"]
+
+
+@pytest.fixture
+def home_with_data(monkeypatch):
+    """A home of its own with data of the embedded server, whose folder the test may spoil."""
+    with open_temporary_folder() as folder:
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+        with development() as server:
+            assert server.kind == "embedded"
+            place = folder_of(server)
+        yield place
+
+
+@pytest.mark.parametrize("spoil", ["data of a stranger", "a configuration that is wrong", "a lock that is none"])
+def test_data_whose_server_does_not_start_are_never_left_for_another_server(home_with_data, spoil):
+    if spoil == "data of a stranger":
+        if not AS_ROOT:
+            pytest.skip("only root can give files away")
+        os.chown(home_with_data / "data", 12345, 12345)
+    elif spoil == "a configuration that is wrong":
+        (home_with_data / "data" / "postgresql.auto.conf").write_text("no_such_setting = 1\n")
+    else:
+        (home_with_data / "change.lock").unlink()
+        (home_with_data / "change.lock").mkdir()
+    with pytest.raises(ServerUnavailable) as caught:
+        development()
+    ((kind, reason),) = caught.value.attempts
+    assert kind == "embedded"
+    assert f"Your development data in {home_with_data} stay as they are" in reason
+    assert "chown -R" in reason
+    assert [path.name for path in home_with_data.parent.iterdir()] == [home_with_data.name]
+
+
+def test_an_embedded_server_that_cannot_make_data_leaves_the_way_to_the_system(monkeypatch):
+    with open_temporary_folder() as folder:
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+        (folder / "pgflow-mp").mkdir()
+        (folder / "pgflow-mp" / f"development-{embedded_binaries(server_account()).major}").write_text("no folder")
+        with development() as server:
+            assert server.kind == "system"
 
 
 def test_a_container_is_no_development_server():

@@ -5,6 +5,9 @@ file locks in its folder decide that. ``users.lock`` is held shared by every use
 that whoever gets it alone is the last. ``change.lock`` is held alone while somebody joins or leaves,
 so that nobody joins a server that is being stopped. The kernel takes both from a killed process:
 its server goes on, and is joined by the next user and stopped by the last.
+
+Data bind: a server that has data here and does not start is an error, never a reason to begin anew with the
+server of another kind, where all earlier runs would seem gone.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from pgflow_mp.postgres.launcher import (
     stop,
     tail,
 )
-from pgflow_mp.postgres.local import check_major, find_binaries, holds_data, prepare_data
+from pgflow_mp.postgres.local import MAKING, check_major, find_binaries, holds_data, prepare_data
 from pgflow_mp.postgres.locks import FileLock
 from pgflow_mp.postgres.server import Server
 from pgflow_mp.postgres.settings import defaults
@@ -58,7 +61,7 @@ def development(kind: str = "auto") -> Server:
         kind: ``embedded``, ``system``, or ``auto``: the first of the two that is there.
 
     Raises:
-        ServerUnavailable: Neither can be had; lists why.
+        ServerUnavailable: Neither can be had, or the first does not start on the data that it has; lists why.
         ValueError: Another kind.
     """
     if kind not in ("auto", "embedded", "system"):
@@ -67,15 +70,52 @@ def development(kind: str = "auto") -> Server:
     for each in ("embedded", "system") if kind == "auto" else (kind,):
         try:
             return _development(each)
+        except _DataStay as reason:
+            attempts.append((each, str(reason)))
+            break
         except Unavailable as reason:
             attempts.append((each, str(reason)))
     raise ServerUnavailable(attempts)
 
 
+class _DataStay(Unavailable):
+    """The server does not start, and there are data that only it has."""
+
+
 def _development(kind: str) -> Server:
     account = server_account()
     binaries = find_binaries(kind, account)
-    home = _Home(_folder(account, f"development-{binaries.major}"), account)
+    path = _data_home(account).absolute().resolve() / f"development-{binaries.major}"
+    try:
+        return _started_or_joined(kind, binaries, _Home(_prepared(path, account), account))
+    except (Unavailable, OSError) as error:
+        if _has_data(path):
+            raise _DataStay(f"{error}\n{_what_to_do(path, account)}") from error
+        if isinstance(error, Unavailable):
+            raise
+        raise Unavailable(f"the development server in {path} cannot be used: {error}") from error
+
+
+def _has_data(path: Path) -> bool:
+    """Say whether a server has left data here; a folder that does not let us look counts."""
+    try:
+        content = [each.name for each in (path / "data").iterdir()]
+    except OSError as error:
+        return not isinstance(error, (FileNotFoundError, NotADirectoryError))
+    return bool(content) and not any(name.startswith(MAKING) for name in content)
+
+
+def _what_to_do(path: Path, account: Account | None) -> str:
+    """The advice for data whose server does not start: who must own them, and how to begin anew."""
+    owner = account.name if account else os.geteuid()
+    return (
+        f"      Your development data in {path} stay as they are. Where a permission is denied, give them back to "
+        f"the server's user: `chown -R {owner} {path / 'data'}`. To begin with an empty database, move that "
+        "folder away when nothing runs on it"
+    )
+
+
+def _started_or_joined(kind: str, binaries: Binaries, home: _Home) -> Server:
     with FileLock(home.path / "change.lock").alone(CHANGE_SECONDS):
         users = FileLock(home.path / "users.lock")
         users.share()
@@ -177,8 +217,8 @@ class _Home:
                 stop(self.data, signal.SIGINT)
 
 
-def _folder(account: Account | None, name: str) -> Path:
-    path = _data_home(account).absolute().resolve() / name
+def _prepared(path: Path, account: Account | None) -> Path:
+    """Make the folder of the server, if need be, and the one of its socket."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if account:

@@ -136,6 +136,8 @@ class TestLostWorkers:
         run = machine.start("f")
         machine.claim("f", worker=machine.register(heartbeat_age=10_000, stopped=True))
         assert machine.recover() == 0
+        machine.backdate(run, 88)
+        assert machine.recover() == 0
         machine.backdate(run, 91)
         assert machine.recover() == 1
         assert machine.task(run, "a", "attempts_count") == 1

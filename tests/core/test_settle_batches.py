@@ -77,6 +77,15 @@ class TestWhoseAttempt:
         (task,) = machine.claim("f")
         assert machine.settle([(task, 1)], worker=machine.register()) == [(False, "started", "started", "started")]
 
+    def test_what_one_worker_applied_is_not_applied_by_another(self, machine):
+        """D-5: the answer names whose outcome is in the database, not whether there is one."""
+        machine.flow("f", a=map_of())
+        machine.start("f", [1, 2])
+        first, _ = machine.claim("f")
+        assert machine.settle([(first, "mine")])[0][0] is True
+        assert machine.settle([(first, "theirs")], worker=machine.register())[0][:2] == (False, "completed")
+        assert machine.settle([(first, "mine")])[0][0] is True
+
     def test_a_late_violation_fails_nothing(self, machine):
         """D-5 with core CT-4: whoever names an attempt must have it."""
         machine.flow("f", a=single(), m=map_of("a"))

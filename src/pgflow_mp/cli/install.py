@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Install, and print one line for each thing done."""
-    for line in install(required_dsn(arguments.dsn, "install")):
+    lines = install(
+        required_dsn(arguments.dsn, "install"),
+        worker_roles=arguments.worker_role,
+        client_roles=arguments.client_role,
+    )
+    for line in lines:
         print(line)
     return OK

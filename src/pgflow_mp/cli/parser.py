@@ -141,7 +141,12 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
 
 
 def _add_install(commands: _SubParsersAction[ArgumentParser]) -> None:
-    _add_dsn(_command(commands, "install", "make a database ready for pgflow", _INSTALL))
+    command = _command(commands, "install", "make a database ready for pgflow", _INSTALL)
+    _add_dsn(command)
+    for kind, may in (("worker", "work off flows"), ("client", "start and read runs")):
+        command.add_argument(
+            f"--{kind}-role", action="append", default=[], metavar="ROLE", help=f"let this role {may}; repeatable"
+        )
 
 
 def _command(

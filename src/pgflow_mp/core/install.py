@@ -14,6 +14,7 @@ A schema pgflow that somebody else made is never touched.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -21,10 +22,11 @@ from psycopg.rows import tuple_row
 
 import pgflow_mp
 from pgflow_mp.connecting import connect
-from pgflow_mp.core import pgmq, replace, scripts
+from pgflow_mp.core import pgmq, replace, roles, scripts
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from importlib.resources.abc import Traversable
 
 __all__ = ["install"]
@@ -71,11 +73,19 @@ class _Installed(NamedTuple):
 _NOTHING = _Installed(0, "", [])
 
 
-def install(target: str | _Connection, *, folder: Traversable | None = None) -> list[str]:
+def install(
+    target: str | _Connection,
+    *,
+    worker_roles: Sequence[str] = (),
+    client_roles: Sequence[str] = (),
+    folder: Traversable | None = None,
+) -> list[str]:
     """Install or update pgflow in a database (PostgreSQL 14 or later), all or nothing.
 
     Args:
         target: A DSN, or an open connection; when that has a transaction open, the install is part of it.
+        worker_roles: Roles that workers connect as; they get what a worker needs and no more (see `roles`).
+        client_roles: Roles that applications connect as, to start and read runs.
         folder: The SQL files, when not those of the package.
 
     Returns:
@@ -85,19 +95,20 @@ def install(target: str | _Connection, *, folder: Traversable | None = None) -> 
         DatabaseUnreachable: No connection could be made, or it was lost.
         InstallError: The database cannot be made ready; says why and what to do. Nothing was changed.
     """
+    grants = partial(roles.grant, workers=worker_roles, clients=client_roles)
     if isinstance(target, psycopg.Connection):
-        return _install(target, folder or scripts.root())
+        return _install(target, folder or scripts.root(), grants)
     with connect(target, purpose="install") as conn:
-        return _install(conn, folder or scripts.root())
+        return _install(conn, folder or scripts.root(), grants)
 
 
-def _install(conn: _Connection, folder: Traversable) -> list[str]:
+def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connection], list[str]]) -> list[str]:
     """Do the work of `install` on `conn`, and turn what the database refuses into a sentence."""
     _check_server(conn)
     database = conn.info.dbname
     try:
         with conn.transaction():
-            return _install_locked(conn, folder)
+            return _install_locked(conn, folder) + grants(conn)
     except psycopg.errors.InsufficientPrivilege as error:
         raise InstallError(
             f"role {conn.info.user!r} may not install into database {database!r}: {_reason(error)}; "

@@ -22,6 +22,9 @@ import json
 import os
 import struct
 import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import multiprocess
@@ -87,6 +90,7 @@ def renew(preload: tuple[str, ...]) -> None:
     server = _servers.pop(_server_key(preload), None)
     if server is not None and server._forkserver_alive_fd is not None:  # noqa: SLF001
         os.close(server._forkserver_alive_fd)  # noqa: SLF001
+        _forget_listener(server)
         _retired.append(server._forkserver_pid)  # noqa: SLF001
 
 
@@ -198,6 +202,9 @@ def _without_main() -> Iterator[None]:
 
 _servers: dict[tuple[Any, ...], Any] = {}
 _retired: list[int] = []
+_listeners: dict[Any, int] = {}
+_FDS = "/proc/self/fd/"
+_CAN_UNNAME = sys.platform == "linux" and Path(_FDS).is_dir()
 
 
 def _server_key(preload: tuple[str, ...]) -> tuple[Any, ...]:
@@ -211,9 +218,42 @@ def _server(preload: tuple[str, ...]) -> Any:
         server = _servers[_server_key(preload)] = forkserver.ForkServer()
         server.set_forkserver_preload([guard.__name__])
     _reap_retired()
-    with _order(preload):
+    with _order(preload), _nameless_listener(server):
         server.ensure_running()
     return server
+
+
+@contextlib.contextmanager
+def _nameless_listener(server: Any) -> Iterator[None]:
+    """Leave no file behind for the socket on which a fork server that starts here listens.
+
+    `multiprocess` removes its temporary folder when this process ends, but not when it is killed. So the socket loses
+    its name as soon as it listens, and is reached by a descriptor of its inode (open(2), O_PATH). A socket of the
+    abstract namespace has no file in the first place, but is open to every user of the machine (CVE-2022-42919).
+    """
+    if not _CAN_UNNAME:
+        yield
+        return
+    with contextlib.ExitStack() as folders:
+
+        def address(_family: str) -> str:
+            folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="pgflow-mp-"))
+            return os.path.join(folder, "fork")  # noqa: PTH118
+
+        original, forkserver.connection = forkserver.connection, SimpleNamespace(arbitrary_address=address)
+        try:
+            yield
+        finally:
+            forkserver.connection = original
+        if not server._forkserver_address.startswith(_FDS):  # noqa: SLF001 - it has just started
+            _forget_listener(server)
+            _listeners[server] = os.open(server._forkserver_address, os.O_PATH | os.O_CLOEXEC)  # noqa: SLF001
+            server._forkserver_address = f"{_FDS}{_listeners[server]}"  # noqa: SLF001
+
+
+def _forget_listener(server: Any) -> None:
+    if server in _listeners:
+        os.close(_listeners.pop(server))
 
 
 @contextlib.contextmanager

@@ -45,6 +45,15 @@ class Proxy:
         """Close all connections that are open now, at once."""
         self._call(lambda: [writer.transport.abort() for writer in self._writers])
 
+    def retarget(self, dsn: str) -> None:
+        """Forward new connections to another place."""
+        target = conninfo_to_dict(dsn)
+        self._call(lambda: setattr(self, "_target", target))
+
+    def refuse(self) -> None:
+        """Accept no connection any more; those that are open stay."""
+        self._call(self._server.close)
+
     def _call(self, what: object) -> None:
         done = threading.Event()
 

@@ -178,7 +178,7 @@ def test_a_worker_stops_at_once_although_the_database_is_away(app, pgflow_dsn, h
     with proxy(pgflow_dsn) as through:
         with working(through.dsn, flows.Echo) as worker:
             eventually(lambda: worker.health().ok)
-            through._call(through._server.close)
+            through.refuse()
             through.cut()
             time.sleep(1.0)
             began = time.monotonic()
@@ -191,7 +191,7 @@ def test_health_is_an_answer_to_a_poll_within_the_last_30_seconds(app, pgflow_ds
         eventually(lambda: worker.health().ok)
         assert worker.health().seconds < 30
         monkeypatch.setattr("pgflow_mp.engine.health.HEALTHY_SECONDS", 0.5)
-        through._call(through._server.close)
+        through.refuse()
         through.cut()
         eventually(lambda: not worker.health().ok)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pgflow_mp.engine.reconcile import Reconciler
     from pgflow_mp.engine.returning import Returner
     from pgflow_mp.engine.sources import Source
+    from pgflow_mp.engine.strangers import Strangers
     from pgflow_mp.executors.fleet import Fleet
 
 logger = logging.getLogger("pgflow_mp.claim")
@@ -66,6 +67,7 @@ class Claimer:
         holding: Holding,
         reconciler: Reconciler,
         returner: Returner,
+        strangers: Strangers,
         poll_interval: float,
         only_runs: Sequence[UUID] | None,
     ) -> None:
@@ -79,6 +81,7 @@ class Claimer:
         self._holding = holding
         self._reconciler = reconciler
         self._returner = returner
+        self._strangers = strangers
         self._poll_interval = poll_interval
         self._only_runs = only_runs
         self._wake = asyncio.Event()
@@ -170,7 +173,7 @@ class Claimer:
         for call in calls:
             self._appetite.submitted(call)
             self._executor.submit(call)
-        await self._return(unknown, delay=UNKNOWN_STEP_DELAY_SECONDS)
+        await self._return(await self._strangers.meet(unknown), delay=UNKNOWN_STEP_DELAY_SECONDS)
 
     async def _return(self, claimed: Sequence[ClaimedTask], *, delay: int = 0) -> None:
         await self._returner.give_back(self._keys(claimed), delay=delay)

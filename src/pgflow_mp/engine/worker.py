@@ -32,6 +32,7 @@ from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.settle import Settler
+from pgflow_mp.engine.strangers import UNKNOWN_STEP_TIMEOUT, Strangers
 from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
 from pgflow_mp.executors.fleet import Fleet, kinds_of
 from pgflow_mp.executors.process.pool import ProcessPool
@@ -75,6 +76,8 @@ class Worker:
         listen_dsn: Where to listen for notifications, if not at `dsn`: past a pooler in transaction mode.
         max_tasks_per_child: Replace a child after so many tasks.
         max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
+        unknown_step_timeout: Seconds after which a task fails whose step neither this worker nor any other that is
+            there knows (D-24).
         preload: Modules that the children find already imported.
         name: The deployment unit, for people who look into the table of workers; `python` by default.
         amend: Is shown every outcome before it is settled and returns what to settle instead; quick, and in the loop.
@@ -95,6 +98,7 @@ class Worker:
         listen_dsn: str | None = None,
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        unknown_step_timeout: float = UNKNOWN_STEP_TIMEOUT,
         preload: Sequence[str] = (),
         name: str = "python",
         amend: Callable[[Outcome], Outcome] | None = None,
@@ -111,7 +115,7 @@ class Worker:
         self._appetite = Appetite()
         self._links = {name: Link(dsn, name) for name in ("claim", "settle", "recovery")}
         self._links["heartbeat"] = Link(dsn, "heartbeat", seconds=LONGEST_BEAT_SECONDS)
-        self._links["listen"] = Link(listen_dsn or dsn, "listen")
+        self._links["listen"] = Link(listen_dsn or dsn, "listen", hears=True)
         children: dict[str, Any] = {
             "preload": preload,
             "max_tasks_per_child": max_tasks_per_child,
@@ -140,6 +144,9 @@ class Worker:
             holding=self._holding,
             reconciler=Reconciler(self._links["claim"], self._holding, self._returner, self._worker_ids.values),
             returner=self._returner,
+            strangers=Strangers(
+                self._links["claim"], self._flows, self._worker_ids, self._settler.put, unknown_step_timeout
+            ),
             poll_interval=poll_interval,
             only_runs=only_runs,
         )

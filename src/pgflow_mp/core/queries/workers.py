@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
-__all__ = ["Process", "heartbeat", "list_processes", "mark_workers_stopped", "register_workers"]
+__all__ = [
+    "Process",
+    "flows_of_other_workers",
+    "heartbeat",
+    "list_processes",
+    "mark_workers_stopped",
+    "register_workers",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,31 @@ where w.stopped_at is null
 def list_processes(boot_id: str, pid_namespace: str) -> Statement[dict[UUID, Process]]:
     """Tell the processes of the workers that never said that they stopped, on one machine and in one container."""
     return Statement(_PROCESSES, (boot_id, pid_namespace), _processes_by_worker)
+
+
+_OTHERS = """
+select distinct s.flow_slug
+from pgflow.steps as s
+join pgflow.workers as w on lower(w.queue_name) = s.queue_name
+where s.flow_slug = any(%s::text[])
+  and w.worker_id <> all(%s::uuid[])
+  and w.stopped_at is null
+  and w.deprecated_at is null
+  and w.last_heartbeat_at > now() - make_interval(secs => %s::float8)
+"""
+
+
+def flows_of_other_workers(
+    flow_slugs: Sequence[str], worker_ids: Sequence[UUID], silent: float = 15.0
+) -> Statement[set[str]]:
+    """Tell on which of these flows somebody else works at the moment, of whatever language.
+
+    Args:
+        flow_slugs: The flows.
+        worker_ids: Those who do not count: the caller's own.
+        silent: Seconds without a heartbeat after which a worker does not count either.
+    """
+    return Statement(_OTHERS, (list(flow_slugs), list(worker_ids), silent), lambda found: {slug for (slug,) in found})
 
 
 def _processes_by_worker(found: list[Row]) -> dict[UUID, Process]:

@@ -4,10 +4,10 @@
 -- How many: quantities[i] is what source i may have if it gets all the room of its lane (lanes[i]; one lane for all
 -- by default). Each of its tasks takes its share of that room, so the whole never exceeds it. most[i] bounds the
 -- source whatever room there is (NULL: no bound).
--- Fairness: each source is first offered an equal part of the room that is left, at least one task; what they leave
--- goes to those that took all that they were offered, in the given order. So a long queue gets no more than its part
--- while others have tasks, and everything while they have none. A flow with a queue for each step is claimed from
--- the later steps first, so that runs end before new ones start.
+-- Fairness: each source is first offered an equal part of the room that is left, or the one task that fits; what
+-- they leave goes to those that took all that they were offered, in the given order. So a long queue gets no more
+-- than its part while others have tasks, and everything while they have none. A flow with a queue for each step is
+-- claimed from the later steps first, so that runs end before new ones start.
 -- only_runs: no task of another run is touched.
 --
 -- Locks task rows first, then their queue rows (D-2), never waits for another claimer, and returns only what it

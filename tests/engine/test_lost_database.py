@@ -14,7 +14,7 @@ from benchmarks.proxy import proxy
 from pgflow_mp.client import PgFlow
 from pgflow_mp.core.queries.tasks import TaskKey, claim_tasks, held_tasks
 from pgflow_mp.core.queries.workers import register_workers
-from pgflow_mp.core.statement import Statement, execute, value
+from pgflow_mp.core.statement import Statement, execute, nothing, value
 from pgflow_mp.engine import claim, heartbeat, link, listen, reconcile
 from pgflow_mp.engine.holding import Holding
 from pgflow_mp.engine.host import this_process
@@ -62,6 +62,21 @@ def test_a_statement_on_a_silent_connection_ends_at_its_deadline_and_the_next_on
         taken, answer = asyncio.run(main(through.silence))
     assert 0.4 < taken < 5
     assert answer == 1
+
+
+def test_a_link_for_statements_keeps_no_notifications(pgflow_dsn):
+    """Behind a pooler it may have a connection on which somebody else has said LISTEN."""
+
+    async def kept(*, hears: bool) -> int:
+        here = Link(pgflow_dsn, "test", hears=hears)
+        for sql in ("listen noise", "notify noise", "select 1"):
+            await here.run(Statement(sql, (), nothing))
+        found = len((await here.connection())._notifies_backlog or ())
+        await here.close()
+        return found
+
+    assert asyncio.run(kept(hears=True)) == 1
+    assert asyncio.run(kept(hears=False)) == 0
 
 
 def test_a_server_that_accepts_and_says_nothing_is_given_up(pgflow_dsn):

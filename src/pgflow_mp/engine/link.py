@@ -57,11 +57,14 @@ class Link:
         dsn: The database.
         purpose: Shown in `pg_stat_activity.application_name` behind `pgflow-mp`.
         seconds: The deadline of a statement; `STATEMENT_SECONDS` by default.
+        hears: Whether notifications are kept for whoever asks for them. A link for statements may get some that it
+            did not ask for, behind a pooler; psycopg would keep them all.
     """
 
-    def __init__(self, dsn: str, purpose: str, *, seconds: float | None = None) -> None:
+    def __init__(self, dsn: str, purpose: str, *, seconds: float | None = None, hears: bool = False) -> None:
         self._dsn = dsn
         self._purpose = purpose
+        self._hears = hears
         self._seconds = STATEMENT_SECONDS if seconds is None else seconds
         self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         self._turn = asyncio.Lock()
@@ -93,6 +96,8 @@ class Link:
                         connect_timeout=patience(self._dsn),
                         **_keepalive(self._dsn),
                     )
+                if not self._hears:
+                    self._connection.add_notify_handler(_ignore)
             except TimeoutError:
                 raise psycopg.OperationalError(f"the database did not let us in within {self._seconds:g} s") from None
         return self._connection
@@ -127,6 +132,10 @@ def sever(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
     """End the traffic on the connection's socket: whoever waits for it reads the end of the stream at once."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as shared:
         shared.shutdown(socket.SHUT_RDWR)
+
+
+def _ignore(_: psycopg.Notify) -> None:
+    pass
 
 
 def _keepalive(dsn: str) -> dict[str, Any]:

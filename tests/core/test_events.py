@@ -3,7 +3,34 @@
 from pgflow_mp.core.install import install
 
 from .ask import rows, value
-from .machine import map_of, single
+from .machine import Failure, map_of, single
+
+# Kind of event: the keys besides event_type, run_id and status (core section 7).
+KEYS = {
+    "run:started": {"flow_slug", "input", "remaining_steps", "started_at"},
+    "run:completed": {"flow_slug", "output", "completed_at"},
+    "run:failed": {"flow_slug", "error_message", "failed_at"},
+    "run:failed by type": {"flow_slug", "failed_at"},
+    "step:started": {"step_slug", "started_at", "remaining_tasks", "remaining_deps"},
+    "step:completed": {"step_slug", "output", "completed_at"},
+    "step:completed taskless": {
+        "step_slug", "output", "started_at", "completed_at", "remaining_tasks", "remaining_deps"
+    },
+    "step:failed": {"step_slug", "error_message", "failed_at"},
+    "step:skipped": {"flow_slug", "step_slug", "skip_reason", "skipped_at"},
+    "step:skipped by handler": {"step_slug", "skip_reason", "error_message", "skipped_at"},
+}  # fmt: skip
+
+
+def told(machine, run):
+    """[(event, keys besides the common ones)]."""
+    common = {"event_type", "run_id", "status"}
+    events = machine.events(run)
+    assert all(common <= set(payload) and payload["run_id"] == str(run) for _, payload in events)
+    for event, payload in events:
+        kind, status = event.partition(":")[0], event.rpartition(":")[2]
+        assert (payload["event_type"], payload["status"]) == (f"{kind}:{status}", status)
+    return [(event, set(payload) - common) for event, payload in events]
 
 
 class TestPayloads:
@@ -57,6 +84,81 @@ class TestPayloads:
             "status": "completed",
             "output": {"b": [10]},
         }
+
+    def test_a_type_violation_tells_the_run_first_and_without_an_error(self, recorded):
+        """core section 7 [T], section 7 rule 3."""
+        recorded.flow("f", a=single(), m=map_of("a"), b=single())
+        run = recorded.start("f")
+        recorded.poll("f")
+        recorded.complete(run, "a", "no array")
+        assert told(recorded, run)[3:] == [
+            ("run:failed", KEYS["run:failed by type"]),
+            ("step:a:failed", KEYS["step:failed"]),
+        ]
+
+    def test_a_failure_tells_the_step_first(self, recorded):
+        """core section 7 [T], section 7 rule 3: of a handler and of a condition."""
+        recorded.flow("f", a=single(max_attempts=1), b=single())
+        run = recorded.start("f")
+        recorded.poll("f")
+        recorded.fail(run, "a", "boom")
+        expected = [("step:a:failed", KEYS["step:failed"]), ("run:failed", KEYS["run:failed"])]
+        assert told(recorded, run)[3:] == expected
+        recorded.flow("g", a=single(when={"x": 1}, when_unmet="fail"))
+        run = recorded.start("g")
+        assert told(recorded, run) == [("run:started", KEYS["run:started"]), *expected]
+        assert {p["error_message"] for e, p in recorded.events(run) if "failed" in e} == {"Condition not met"}
+
+    def test_skips_tell_whose_fault_it_was(self, recorded):
+        """core section 7 [T]: a condition, what depends on it, a handler, what depends on that."""
+        recorded.flow("c", a=single(when={"x": 1}, when_unmet="skip-cascade"), b=single("a"))
+        run = recorded.start("c")
+        assert told(recorded, run) == [
+            ("run:started", KEYS["run:started"]),
+            ("step:a:skipped", KEYS["step:skipped"]),
+            ("step:b:skipped", KEYS["step:skipped"]),
+            ("run:completed", KEYS["run:completed"]),
+        ]
+        recorded.flow("h", a=single(max_attempts=1, when_exhausted="skip-cascade"), b=single("a"))
+        run = recorded.start("h")
+        recorded.settle([(recorded.claim("h")[0], Failure("boom"))])
+        assert told(recorded, run) == [
+            ("run:started", KEYS["run:started"]),
+            ("step:a:started", KEYS["step:started"]),
+            ("step:a:skipped", KEYS["step:skipped by handler"]),
+            ("step:b:skipped", KEYS["step:skipped"]),
+            ("run:completed", KEYS["run:completed"]),
+        ]
+        reasons = [p["skip_reason"] for e, p in recorded.events(run) if "skipped" in e]
+        assert reasons == ["handler_failed", "dependency_skipped"]
+
+    def test_empty_maps_complete_without_having_started(self, recorded):
+        """core section 7 [T], section 7 rule 6."""
+        recorded.flow("f", m=map_of(), s=single("m"))
+        run = recorded.start("f", [])
+        recorded.drain("f")
+        assert told(recorded, run) == [
+            ("run:started", KEYS["run:started"]),
+            ("step:m:completed", KEYS["step:completed taskless"]),
+            ("step:s:started", KEYS["step:started"]),
+            ("step:s:completed", KEYS["step:completed"]),
+            ("run:completed", KEYS["run:completed"]),
+        ]
+
+    def test_replays_and_late_outcomes_tell_nothing(self, recorded):
+        """core section 7 rule 1 [T]."""
+        recorded.flow("f", a=single(), b=single("a", max_attempts=1))
+        run = recorded.start("f")
+        recorded.poll("f")
+        recorded.complete(run, "a", 1)
+        (task,) = recorded.claim("f")
+        recorded.settle([(task, Failure("boom"))])
+        before = recorded.events(run)
+        recorded.complete(run, "a", 2)
+        recorded.fail(run, "a")
+        recorded.settle([(task, Failure("boom")), (task, 1)])
+        recorded.complete(run, "b", 1)
+        assert recorded.events(run) == before
 
     def test_a_map_is_one_step_started_and_one_step_completed(self, recorded):
         """core CT-7 [T], 4.2.3: the stored output of the step, not a task's; section 7 rule 2: no task events."""
@@ -129,7 +231,7 @@ class TestSink:
         assert machine.status(run) == "completed"
 
     def test_an_install_adapts_when_the_service_comes(self, machine):
-        """D-10: decided at install time; sessions that have run the old variant see the new one."""
+        """D-10: decided at install time; sessions that have run the old variant see the new one. And when it goes."""
         machine.flow("f", a=single())
         machine.start("f")
         with machine.conn.transaction(force_rollback=True):
@@ -142,3 +244,7 @@ class TestSink:
             install(machine.conn)
             machine.start("f")
             assert rows(machine.conn, "select event from realtime.sent") == [("run:started",), ("step:a:started",)]
+            machine.conn.execute("drop function realtime.send")
+            install(machine.conn)
+            assert machine.status(machine.start("f")) == "started"
+            assert value(machine.conn, "select count(*) from realtime.sent") == 2

@@ -100,7 +100,7 @@ def _shipped_folder() -> Path:
             return folder
     raise InstallError(
         "this server offers no pgmq extension, and the Python package pgmq, which ships its SQL, "
-        "is not installed here. Install it with: pip install 'pgmq>=1.1.1'."
+        "is not installed here. Install it with: pip install 'pgmq>=1.1.3'."
     )
 
 

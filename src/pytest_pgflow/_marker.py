@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from pgflow_mp.rules import did_you_mean
-from pytest_pgflow._options import CHECKS
+from pytest_pgflow._options import checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,7 @@ def pgflow(
     for name in ("executor", "timeout", "isolation", "processes"):
         value = getattr(given, name)
         if value is not None:
-            try:
-                given = replace(given, **{name: CHECKS[name](value)})
-            except ValueError as error:
-                raise ValueError(f"{name}={value!r}: {name} {error}") from None
+            given = replace(given, **{name: checked(name, value)})
     if skip_delays not in (None, True, False):
         raise ValueError(f"skip_delays={skip_delays!r}: skip_delays is True or False")
     return given

@@ -120,6 +120,19 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "setup": _callable,
 }
 
+
+def checked(name: str, value: Any) -> Any:
+    """Return the value of a setting as it was given in Python.
+
+    Raises:
+        ValueError: It means nothing; the sentence names the setting and the value.
+    """
+    try:
+        return CHECKS[name](value)
+    except ValueError as error:
+        raise ValueError(f"{name}={value!r}: {name} {error}") from None
+
+
 _COMMAND_LINE, _ENVIRONMENT, _FIXTURE, _INI, _DEFAULT = range(5)
 
 

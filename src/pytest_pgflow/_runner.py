@@ -20,7 +20,7 @@ from pytest_pgflow._batch import Batch
 from pytest_pgflow._deadline import Deadline
 from pytest_pgflow._doubles import with_doubles
 from pytest_pgflow._marker import read_markers
-from pytest_pgflow._options import CHECKS, settle
+from pytest_pgflow._options import checked, settle
 from pytest_pgflow._session import DEBUGGED
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class FlowRunner:
 
     def deadline(self, timeout: float | None) -> Deadline:
         """Start the clock of a call with this timeout in seconds."""
-        return Deadline(self._defaults.timeout if timeout is None else CHECKS["timeout"](timeout), self._debugged)
+        return Deadline(self._defaults.timeout if timeout is None else checked("timeout", timeout), self._debugged)
 
     def skips(self, skip_delays: bool | None) -> bool:  # noqa: FBT001 - as the call had it
         """Whether a call with this argument skips delays."""
@@ -187,7 +187,7 @@ class FlowRunner:
     ) -> Batch:
         __tracebackhide__ = True
         definition = with_doubles(as_definition(flow), doubles)
-        chosen = CHECKS["executor"](executor) if executor else self._defaults.executor
+        chosen = checked("executor", executor) if executor else self._defaults.executor
         self._compile(definition)
         conn = self._conn()
         run_ids = self._client.start_flows(definition, [{} if value is None else value for value in inputs], conn=conn)
@@ -264,8 +264,8 @@ class StartedRun:
 @contextmanager
 def provide_runner(node: Node, dsn: str, given: Mapping[str, Any], **fixed: Any) -> Iterator[FlowRunner]:
     """Provide a runner on this database, with what markers say, then what the fixture's maker fixed, then settings."""
-    checked = {name: CHECKS[name](value) for name, value in fixed.items()}
-    settings, marked = replace(settle(node.config, given), **checked), read_markers(node)
+    fixed = {name: checked(name, value) for name, value in fixed.items()}
+    settings, marked = replace(settle(node.config, given), **fixed), read_markers(node)
     defaults = Defaults(
         executor=marked.executor or settings.executor,
         timeout=marked.timeout or settings.timeout,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import threading
 import time
 
@@ -335,6 +336,18 @@ def test_a_step_that_hangs_is_ended_at_its_timeout(flow_runner, executor):
     assert run.output == {"hang": "woke up"}
     run = flow_runner.run(Hanging, replace={"hang": hangs(times=2)}, check=False)
     assert run["hang"].error.startswith("Task timed out after 1s")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"executor": "proces"}, "executor='proces': executor is one of inline, process (did you mean `process`?)"),
+        ({"timeout": -1}, "timeout=-1: timeout is a positive number of seconds"),
+    ],
+)
+def test_an_argument_that_means_nothing_is_named(flow_runner, given, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        flow_runner.run(Order, LINES, **given)
 
 
 def test_a_step_whose_result_is_lost_does_its_work_again(flow_runner):

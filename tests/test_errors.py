@@ -55,6 +55,7 @@ def test_a_given_message_is_the_text_even_of_a_key_error():
         (errors.OutputError(), ValueError),
         (errors.RunTimeout(RUN.run_id), TimeoutError),
         (errors.DatabaseUnreachable(), ConnectionError),
+        (errors.InvalidDsn(), ValueError),
     ],
 )
 def test_an_error_is_also_the_built_in_that_says_the_same(error, builtin):
@@ -69,6 +70,7 @@ def test_a_shape_mismatch_lists_the_differences_and_says_what_to_do():
     assert "`order`" in str(error)
     assert "\n  - Step count differs: 1 vs 2\n  - Step at index 1" in str(error)
     assert "new slug" in str(error)
+    assert "`pgflow-mp compile --recompile MODULE`" in str(error)
 
 
 def test_a_failed_run_names_flow_run_and_reason():

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg_pool import ConnectionPool
 
 from pgflow_mp import jsonvalue
-from pgflow_mp.connecting import connect
+from pgflow_mp.connecting import DSN_VARIABLE, connect
 from pgflow_mp.core.queries import definitions, runs
 from pgflow_mp.core.refusals import spoken
 from pgflow_mp.core.statement import execute
@@ -49,7 +49,6 @@ T = TypeVar("T")
 # The contract version that the schema of `pgflow-mp install` fulfils (D-25).
 CORE_VERSION = "0.17.1"
 
-DSN_VARIABLE = "PGFLOW_DSN"
 MOST_CONNECTIONS = 10
 
 # Told apart from None, which is JSON null.

@@ -55,6 +55,10 @@ class DatabaseUnreachable(PgflowError, ConnectionError):
     """The database cannot be reached; check the DSN and that the server runs."""
 
 
+class InvalidDsn(DatabaseUnreachable, ValueError):
+    """The DSN is not valid; it looks like postgresql://user:password@host:5432/database."""
+
+
 class NotInstalled(PgflowError):
     """This database has no pgflow yet; make it ready with `pgflow-mp install --dsn DSN`."""
 
@@ -119,8 +123,8 @@ class ShapeMismatch(PgflowError):
         listed = "".join(f"\n  - {difference}" for difference in self.differences)
         return (
             f"flow `{self.slug}` in the database differs from the one in the code:{listed}\n"
-            f"Give the changed flow a new slug, or recompile it with data loss allowed, "
-            f"which deletes its definition and all its runs first."
+            f"Give the changed flow a new slug, or replace it by `pgflow-mp compile --recompile MODULE` "
+            f"(`app.compile(flow, recompile=True)`), which deletes all its runs."
         )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import psycopg
 import pytest
 
-from tests.cli.command import GREET, is_one_sentence, pgflow_mp
+from tests.cli.command import GREET, environment, is_one_sentence, pgflow_mp
 
 SHOUT = """
 from pgflow_mp import Flow, map_step, step
@@ -102,11 +106,38 @@ def test_an_unreachable_database_is_said_once_without_the_password(folder, call)
         assert "sesame" not in done.stderr
 
 
-def test_a_dsn_that_is_none_is_said(folder, call):
-    done = call("run", "flows.py", "--dsn", "no dsn at all", cwd=folder)
-    assert done.returncode == 3, done
-    assert is_one_sentence(done.stderr)
-    assert "DSN" in done.stderr
+@pytest.mark.parametrize("dsn", ["no dsn at all", "host=x connect_timeout=soon", "postgresql://a:p@ss@host/db"])
+def test_a_dsn_that_is_none_is_bad_input(folder, call, dsn):
+    for command in (["run", "flows.py"], ["compile", "flows.py"], ["serve", "flows.py"], ["install"]):
+        done = call(*command, "--dsn", dsn, cwd=folder)
+        assert done.returncode == 2, done
+        assert is_one_sentence(done.stderr)
+        assert "the DSN is not valid" in done.stderr
+
+
+def test_an_empty_dsn_never_means_another_database(folder, call, monkeypatch):
+    for command in (["run", "flows.py"], ["compile", "flows.py"], ["serve", "flows.py"], ["install"]):
+        monkeypatch.setenv("PGFLOW_DSN", "")
+        done = call(*command, cwd=folder)
+        assert (done.returncode, done.stderr) == (
+            2, "pgflow-mp: PGFLOW_DSN is empty: name a database, or leave it out\n"
+        )  # fmt: skip
+        monkeypatch.setenv("PGFLOW_DSN", "host=production")
+        done = call(*command, "--dsn", " ", cwd=folder)
+        assert (done.returncode, done.stderr) == (2, "pgflow-mp: --dsn is empty: name a database, or leave it out\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full (full(4))")
+@pytest.mark.parametrize("command", [["run", "flows.py"], ["compile", "flows.py"], ["install"]])
+def test_output_that_cannot_be_written_is_said(folder, pgflow_dsn, command):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "pgflow_mp", *command, "--dsn", pgflow_dsn],
+            cwd=folder, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1, done
+    assert done.stderr.splitlines()[-1] == "pgflow-mp: the output cannot be written: No space left on device"
+    assert "Exception ignored" not in done.stderr
 
 
 def test_a_database_without_pgflow_names_the_command_that_installs(folder, call, empty_dsn):

@@ -52,6 +52,20 @@ def test_what_postgres_cannot_store_is_refused_before_anything_starts(text):
         read_input(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "nested more than 500 levels deep"),
+        ('{"a":' * 100_000, "nested more than 500 levels deep"),
+        ("[" * 600 + "]" * 600, "nested more than 500 levels deep"),
+        ("1" * 5000, "4300 digits"),
+    ],
+)
+def test_json_that_no_reader_can_follow_is_refused(text, said):
+    with pytest.raises(UsageError, match=said):
+        read_input(text)
+
+
 def test_a_file_that_cannot_be_read_says_why(tmp_path):
     with pytest.raises(UsageError, match="No such file"):
         read_input(f"@{tmp_path / 'missing.json'}")

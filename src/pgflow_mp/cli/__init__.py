@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parser.parse(argv)
     except SystemExit as exit_:  # argparse has printed the help or the usage error
         return exit_.code if isinstance(exit_.code, int) else 2
-    return _run(arguments)
+    try:
+        return _run(arguments)
+    finally:
+        _let_go_of_stdout()
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -48,12 +51,18 @@ def _run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("pgflow-mp: interrupted", file=sys.stderr)
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our stdout has left (`| head`); Python would complain again when it closes it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    except BrokenPipeError:  # whoever read our stdout has left (`| head`)
         return exits.OK
     except Exception as error:  # noqa: BLE001 - the last one to meet it: nothing may end in a bare traceback
         if exits.wants_traceback(arguments.traceback):
             traceback.print_exc()
         return exits.report(error)
     return code
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what stdout did not take, for Python would try to write it, and complain again, at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pgflow_mp.cli.exits import UsageError
-from pgflow_mp.connecting import describe, unreachable
+from pgflow_mp.connecting import DSN_VARIABLE, describe, unreachable
 from pgflow_mp.core.install import install
 from pgflow_mp.postgres import development
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgflow_mp.cli.screen import Display
-
-DSN_VARIABLE = "PGFLOW_DSN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,15 @@ class Database:
 
 
 def given_dsn(option: str | None) -> str | None:
-    """The DSN of ``--dsn``, else of the environment; None when neither is set."""
-    return option or os.environ.get(DSN_VARIABLE) or None
+    """The DSN of ``--dsn``, else of the environment; None when neither is set.
+
+    Raises:
+        UsageError: It is set and empty: a script's variable that was never filled must not mean another database.
+    """
+    name, dsn = ("--dsn", option) if option is not None else (DSN_VARIABLE, os.environ.get(DSN_VARIABLE))
+    if dsn is not None and not dsn.strip():
+        raise UsageError(f"{name} is empty: name a database, or leave it out")
+    return dsn
 
 
 def required_dsn(option: str | None, command: str) -> str:
@@ -69,7 +74,7 @@ def opened(option: str | None, screen: Display) -> Iterator[Database]:
 
     Raises:
         ServerUnavailable: No DSN was given and no embedded server can be had.
-        DatabaseUnreachable: The DSN does not parse.
+        InvalidDsn: The DSN does not parse.
     """
     dsn = given_dsn(option)
     if dsn is not None:

@@ -4,7 +4,8 @@ Scripts tell "my flow failed" from "I typed it wrong" from "the database is away
 
 ====  =============================================================================================
  0    done
- 1    the run failed, or the database refused (a flow whose shape differs, rights that are missing)
+ 1    the run failed, the database refused (a flow whose shape differs, rights that are missing), or the
+      output could not be written
  2    usage or bad input: nothing was started, nothing in the database was touched
  3    the database cannot be used: unreachable, not installed, or no server to be had
  70   a defect of pgflow-mp itself (EX_SOFTWARE of sysexits.h)
@@ -16,16 +17,18 @@ Scripts tell "my flow failed" from "I typed it wrong" from "the database is away
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from pgflow_mp import errors
+from pgflow_mp import connecting, errors
 
 if TYPE_CHECKING:
     from signal import Signals
+    from typing import TypeGuard
 
 OK: Final = 0
 FAILED: Final = 1
@@ -57,6 +60,7 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (UsageError, USAGE),
     (errors.DefinitionError, USAGE),
     (errors.InvalidInput, USAGE),
+    (errors.InvalidDsn, USAGE),
     (errors.DatabaseUnreachable, NO_DATABASE),
     (errors.NotInstalled, NO_DATABASE),
     (errors.ServerUnavailable, NO_DATABASE),
@@ -67,11 +71,16 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (psycopg.Error, FAILED),
 )
 
+#: What the system answers when there is no room for what we write: a full disk, a quota, a broken device (write(2)).
+_CANNOT_WRITE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
 
 def code_of(error: BaseException) -> int:
     """The exit code for an error; `DEFECT` for one that nobody expected."""
     if isinstance(error, Interrupted):
         return 128 + error.signal
+    if _cannot_write(error):
+        return FAILED
     return next((code for kind, code in _CODES if isinstance(error, kind)), DEFECT)
 
 
@@ -81,6 +90,8 @@ def sentence_of(error: BaseException) -> str:
         return str(error)
     if isinstance(error, psycopg.Error):
         return _database_words(error)
+    if _cannot_write(error):
+        return f"the output cannot be written: {error.strerror}"
     return (
         f"{type(error).__name__}: {error}\n"
         "This is a defect of pgflow-mp; the same command with --traceback shows where it happened."
@@ -88,12 +99,14 @@ def sentence_of(error: BaseException) -> str:
 
 
 def _database_words(error: psycopg.Error) -> str:
-    """The server's own message and hint; the last line of the connection's text where no server spoke."""
-    if error.diag.message_primary is None:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return f"the database cannot be used: {lines[-1].strip()}"
+    """The server's own message and hint, or why no server spoke."""
+    spoke = error.diag.message_primary is not None
     hint = f"\nHint: {error.diag.message_hint}" if error.diag.message_hint else ""
-    return f"the database answered: {error.diag.message_primary}{hint}"
+    return f"the database {'answered' if spoke else 'cannot be used'}: {connecting.sentence_of(error)}{hint}"
+
+
+def _cannot_write(error: BaseException) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in _CANNOT_WRITE
 
 
 def report(error: BaseException) -> int:

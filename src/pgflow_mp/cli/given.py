@@ -29,6 +29,10 @@ def read_input(argument: str) -> Any:
         raise UsageError(f"{name} is no JSON: {error.msg} at {_place(error, text)}") from None
     except OutputError as error:
         raise UsageError(f"{name} cannot be stored: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{name} is nested more than {jsonvalue.MAX_DEPTH} levels deep; flatten it") from None
+    except ValueError as error:  # a number with more digits than Python reads
+        raise UsageError(f"{name} cannot be read: {error}") from None
     return value
 
 

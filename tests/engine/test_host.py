@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 
 import pytest
 
-from pgflow_mp.engine.host import is_gone, this_process
+from pgflow_mp.engine.host import _start_time, is_gone, this_process
 
 HERE = this_process()
 
@@ -23,6 +24,17 @@ def test_an_ended_process_is_gone():
     ended = subprocess.Popen([sys.executable, "-c", "pass"])
     ended.wait(timeout=30)
     assert is_gone(dataclasses.replace(HERE, pid=ended.pid), HERE)
+
+
+def test_an_ended_process_that_nobody_has_noticed_is_gone():
+    ended = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = _start_time(ended.pid)
+    process = dataclasses.replace(HERE, pid=ended.pid, started=started)
+    assert not is_gone(process, HERE)
+    ended.kill()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert is_gone(process, HERE)
+    ended.communicate()
 
 
 def test_a_process_id_that_somebody_else_has_now_is_gone():

@@ -35,7 +35,9 @@ def is_gone(other: Process, here: Process) -> bool:
     if (other.boot_id, other.pid_namespace) != (here.boot_id, here.pid_namespace):
         return False
     started = _start_time(other.pid)
-    return not _exists(other.pid) if started is None else started != other.started
+    if started is None:
+        return not _exists(other.pid)
+    return started != other.started or _is_zombie(other.pid)
 
 
 def _exists(pid: int) -> bool:
@@ -54,6 +56,12 @@ def _start_time(pid: int) -> str | None:
     stat = _read(_PROC / str(pid) / "stat")
     # The command name in brackets may itself hold spaces and brackets: count from the last one.
     return stat.rpartition(")")[2].split()[19] if stat else None
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether it has ended and only waits for its parent to notice, which some parents never do."""
+    stat = _read(_PROC / str(pid) / "stat")
+    return stat is not None and stat.rpartition(")")[2].split()[0] in {"Z", "X"}
 
 
 def _read(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks core|engine [--rounds N]`."""
+"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]` or `... engine [--rounds N]`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("which", choices=["core", "engine"])
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; the best of each is printed")
+    parser.add_argument("--jobs", type=int, default=core.JOBS, help="core: single-step jobs of one measurement")
+    parser.add_argument("--widest", type=int, default=10_000, help="core: elements of the wide map")
+    parser.add_argument(
+        "--history", type=int, default=1_000_000, help="core: finished runs in the second part; 0: none"
+    )
     options = parser.parse_args()
-    {"core": core.main, "engine": engine.main}[options.which](options.rounds)
+    if options.which == "engine":
+        engine.main(options.rounds)
+    else:
+        core.main(options.rounds, jobs=options.jobs, widest=options.widest, history=options.history)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,23 @@
 """The SQL alone: start, claim, settle in batches on one connection, against raw pgmq on the same server.
 
 The yardstick is send_batch + read + archive of 100 messages: what the queue itself costs. A workflow engine on
-top of it keeps runs, steps and tasks as well; the ratio says how much of the queue's speed is left.
+top of it keeps runs, steps and tasks as well; the ratio says how much of the queue's speed is left. Everything is
+measured in turns, round after round, so that what else the machine does disturbs all of it alike; the best of each
+counts. Then again with finished runs in the tables.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.table import best_rate, row
+from benchmarks.history import bury
+from benchmarks.server_cost import ServerCost, print_costs
+from benchmarks.table import row, seconds
+from benchmarks.timed_rules import print_timed_rules
 from pgflow_mp import Flow, map_step, postgres, step
 from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
@@ -23,13 +30,15 @@ from pgflow_mp.engine.host import this_process
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import psycopg
 
 BATCH = 100
+JOBS = 2_000
 
 # What a server has by default and a throw-away one has not.
 DURABILITY = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}
-JOBS = 2_000
 
 
 class Noop(Flow):
@@ -120,10 +129,20 @@ class Core:
             done += len(claimed)
         return done
 
-    def work(self, slug: str, runs: int, value: object = None) -> int:
+    def work(self, slug: str, runs: int, value: object = None) -> None:
         """Start runs and work them off."""
         self.start(slug, runs, value)
-        return self.drain(slug)
+        self.drain(slug)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Something to measure: its name, how many tasks it is, and how to do it once."""
+
+    name: str
+    tasks: int
+    work: Callable[[], None]
+    aim: float | None = None
 
 
 def queue_alone(conn: psycopg.Connection[Any], messages: int) -> None:
@@ -135,36 +154,72 @@ def queue_alone(conn: psycopg.Connection[Any], messages: int) -> None:
         conn.execute("select pgmq.archive('yardstick', %s::bigint[])", (ids,))
 
 
-def main(rounds: int) -> None:
-    """Print the table."""
+def workloads(core: Core, jobs: int, widest: int) -> list[Workload]:
+    """List what is measured; the first is the yardstick."""
+    fans = max(jobs // 100, 1)
+    return [
+        Workload("pgmq alone: send, read, archive", jobs, partial(queue_alone, core.conn, jobs)),
+        Workload("single-step jobs", jobs, partial(core.work, "noop", jobs), 0.25),
+        Workload("chains of three", jobs // 4 * 3, partial(core.work, "chain", jobs // 4), 0.30),
+        Workload("fans of 1 + 100 + 1", fans * 102, partial(core.work, "fan", fans), 0.30),
+        Workload("maps of 100", 1_000, partial(core.work, "wide", 10, list(range(100)))),
+        Workload(f"one map of {widest:,}", widest, partial(core.work, "wide", 1, list(range(widest)))),
+    ]
+
+
+def measure(
+    conn: psycopg.Connection[Any], work: list[Workload], rounds: int
+) -> tuple[dict[str, float], dict[str, ServerCost]]:
+    """Do everything once a round, in turn; return the best rates and what a task costs the server on average."""
+    rates = {each.name: 0.0 for each in work}
+    costs = {each.name: ServerCost() for each in work}
+    for _ in range(rounds):
+        for each in work:
+            before = ServerCost.of(conn)
+            rate = each.tasks / seconds(each.work)
+            rates[each.name] = max(rates[each.name], rate)
+            costs[each.name] += (ServerCost.of(conn) - before) / (each.tasks * rounds)
+    return rates, costs
+
+
+def show(work: list[Workload], rates: dict[str, float], earlier: dict[str, float] | None = None) -> None:
+    """Print the table; `earlier`: what was measured without the history."""
+    yardstick = rates[work[0].name]
+    for each in work:
+        remarks = [] if each.aim is None else [f"aim {each.aim:.2f}"]
+        if earlier is not None:
+            without = earlier[each.name] / earlier[work[0].name]
+            remarks.append(f"{rates[each.name] / yardstick / without:.2f} of the ratio without history")
+        row(each.name, rates[each.name], yardstick, ", ".join(remarks))
+    print(f"{'one wide map to maps of 100':<44} {rates[work[5].name] / rates[work[4].name]:>12.2f}   aim 0.80")
+
+
+def main(rounds: int, *, jobs: int = JOBS, widest: int = 10_000, history: int = 1_000_000) -> None:
+    """Print the tables.
+
+    Args:
+        rounds: How often everything is measured.
+        jobs: Single-step jobs of one measurement; the other loads are sized after it.
+        widest: Elements of the wide map.
+        history: Finished runs in the tables of the second part; 0 leaves it out.
+    """
     with postgres.start("auto", settings=DURABILITY) as server, connect(server.dsn) as conn:
         print(f"server: {server.kind} {server.version}, default durability, batches of {BATCH}")
         install(conn)
         conn.execute("select pgmq.create('yardstick')")
         core = Core(conn, Noop, Chain, Fan, Wide)
-        yardstick = best_rate(rounds, JOBS, lambda: queue_alone(conn, JOBS))
-        row("pgmq alone: send, read, archive", yardstick, yardstick)
-        row("single-step jobs", best_rate(rounds, JOBS, lambda: core.work("noop", JOBS)), yardstick, "aim 0.25")
-        chains = JOBS // 4
-        row(
-            "chains of three, in tasks",
-            best_rate(rounds, chains * 3, lambda: core.work("chain", chains)),
-            yardstick,
-            "aim 0.30",
-        )
-        fans = JOBS // 100
-        row(
-            "fans of 1 + 100 + 1, in tasks",
-            best_rate(rounds, fans * 102, lambda: core.work("fan", fans)),
-            yardstick,
-            "aim 0.30",
-        )
-        small = best_rate(rounds, 100 * 10, lambda: core.work("wide", 10, list(range(100))))
-        row("maps of 100, in tasks", small, yardstick)
-        large = best_rate(1, 10_000, lambda: core.work("wide", 1, list(range(10_000))))
-        row(
-            "one map of 10,000, in tasks",
-            large,
-            yardstick,
-            f"aim: within 20 percent of the maps of 100 ({large / small:.2f})",
-        )
+        work = workloads(core, jobs, widest)
+        for each in work:
+            each.work()  # a worker is not born with every batch: plans are made, tables have their first pages
+        rates, costs = measure(conn, work, rounds)
+        show(work, rates)
+        print_costs(costs)
+        print_timed_rules(core)
+        if history:
+            took = seconds(partial(bury, conn, "noop", history))
+            print(f"\nwith {history:,} finished runs in the tables (made in {took:.0f} s)")
+            for each in work:
+                each.work()
+            later, costs = measure(conn, work, rounds)
+            show(work, later, rates)
+            print_costs(costs)

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
 def best_rate(rounds: int, units: int, work: Callable[[], object]) -> float:
     """Return the best of `rounds` rates, in units per second. The best is the least disturbed."""
-    return max(units / _seconds(work) for _ in range(rounds))
+    return max(units / seconds(work) for _ in range(rounds))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long `work` takes, in seconds."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

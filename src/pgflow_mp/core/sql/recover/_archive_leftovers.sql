@@ -30,6 +30,7 @@ begin
             where t.queue_name = $1
               and t.message_id = head.msg_id
               and t.status in ('queued', 'started')
+            offset 0  -- a lookup for each message: as a join it may read all runs there ever were
           )
         $query$,
         pgmq.format_table_name(queue, 'q')

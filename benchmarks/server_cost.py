@@ -72,9 +72,8 @@ def _cpu_seconds(pid: int) -> float:
 
 def print_costs(costs: dict[str, ServerCost]) -> None:
     """Print one line for each load: what one task costs. The first load is the yardstick."""
-    print(
-        f"\n{'of each task':<44} {'CPU':>8} {'ratio':>6} {'WAL records':>12} {'WAL bytes':>10} {'row updates':>12}  heap-only"
-    )
+    heads = f"{'CPU':>8} {'ratio':>6} {'WAL records':>12} {'WAL bytes':>10} {'row updates':>12}  heap-only"
+    print(f"\n{'of each task':<44} {heads}")
     yardstick = next(iter(costs.values())).cpu
     for name, cost in costs.items():
         hot = f"{cost.heap_only / cost.updates:>9.0%}" if cost.updates else "        -"

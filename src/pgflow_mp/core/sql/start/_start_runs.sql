@@ -49,10 +49,14 @@ begin
     at_once := at_once and not '[]' = any(inputs);
   end if;
 
-  select array_agg(coalesce(given.run_id, made.run_id) order by made.place)
-  into ids
-  from pgflow_mp._time_ordered_uuids(cardinality(inputs)) with ordinality as made (run_id, place)
-  left join lateral (select _start_runs.run_ids[made.place] as run_id) as given on true;
+  if cardinality(run_ids) = cardinality(inputs) and array_position(run_ids, null) is null then
+    ids := nullif(run_ids, '{}');
+  else
+    select array_agg(coalesce(given.run_id, made.run_id) order by made.place)
+    into ids
+    from pgflow_mp._time_ordered_uuids(cardinality(inputs)) with ordinality as made (run_id, place)
+    left join lateral (select _start_runs.run_ids[made.place] as run_id) as given on true;
+  end if;
   if ids is null then
     return;
   end if;

@@ -16,7 +16,7 @@ from . import strategies
 from .compare import TOLERANCE, agrees
 from .definition import Flow, Json, Ticket
 from .orders import ANY, Settlement, settled_in_any_order
-from .reference import Run
+from .reference import STALLS, Run
 from .rows import SOME_TEXT
 from .values import json_type
 from .world import Alternative, World
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 OURS, OTHER, FOREIGN = (uuid.UUID(int=number) for number in (1, 2, 3))
 WORKERS = {OURS: True, OTHER: True, FOREIGN: False}
 INDEX = st.integers(0, 30)
+
+
+def has_runs(self: Programs) -> bool:
+    return bool(self.runs)
 
 
 class Programs(World, RuleBasedStateMachine):
@@ -61,7 +65,7 @@ class Programs(World, RuleBasedStateMachine):
         self.check()
 
     @precondition(lambda self: len(self.runs) < 4)
-    @rule(data=st.data(), index=INDEX, count=st.integers(0, 3), with_ids=st.booleans())
+    @rule(data=st.data(), index=INDEX, count=st.sampled_from([2, 3, 1, 0]), with_ids=st.booleans())
     def start_many(self, data, index, count, with_ids) -> None:
         flow = self._pick_flow(index)
         run_inputs = [data.draw(strategies.inputs(flow)) for _ in range(count)]
@@ -114,6 +118,7 @@ class Programs(World, RuleBasedStateMachine):
                     found.append((task.place, run_id, key))
         return [(run_id, key) for _, run_id, key in sorted(found)]
 
+    @precondition(has_runs)
     @rule(
         flows=st.sampled_from([slice(None), slice(None, None, -1), slice(1)]),
         quantity=st.sampled_from([100, 1, 2, 5]),
@@ -155,6 +160,7 @@ class Programs(World, RuleBasedStateMachine):
         self.tickets.append(ticket)
         return ticket
 
+    @precondition(has_runs)
     @rule(index=INDEX, step=INDEX, quantity=st.sampled_from([100, 1, 3]), worker=st.sampled_from([FOREIGN, OURS, None]))
     def poll(self, index, step, quantity, worker) -> None:
         """As workers in other languages do: read messages, then start their tasks."""
@@ -169,7 +175,7 @@ class Programs(World, RuleBasedStateMachine):
         self._start_tasks(flow, slug, messages, worker)
         self.check()
 
-    @precondition(lambda self: self.runs)
+    @precondition(has_runs)
     @rule(data=st.data(), worker=st.sampled_from([FOREIGN, OURS]))
     def start_any_messages(self, data, worker) -> None:
         """start_tasks takes any ids: delayed, hidden, archived, repeated, unknown."""
@@ -213,9 +219,13 @@ class Programs(World, RuleBasedStateMachine):
             return Settlement(**told, error=data.draw(st.sampled_from(["boom", "", "späť\nline"])), retryable=retryable)
         return Settlement(**told, output=self._draw_output(data, self.runs.get(ticket.run), ticket.key[0]))
 
-    def _draw_ticket(self, data) -> Ticket:
-        """Any attempt ever given out, now and then with another worker, attempt or task."""
-        ticket = self.tickets[-1 - data.draw(INDEX) % len(self.tickets)]
+    def _draw_ticket(self, data, tickets: list[Ticket] | None = None) -> Ticket:
+        """Any attempt ever given out, mostly of running tasks; now and then another worker, attempt or task."""
+        tickets = tickets or self.tickets
+        running = [each for each in tickets if self.runs[each.run].tasks[each.key].status == "started"]
+        if running and data.draw(st.integers(0, 3)):
+            tickets = running
+        ticket = tickets[-1 - data.draw(INDEX) % len(tickets)]
         bent = data.draw(st.integers(0, 15))
         if bent == 15:
             return replace(ticket, worker=OTHER)
@@ -235,9 +245,18 @@ class Programs(World, RuleBasedStateMachine):
         told = [self._draw_settlement(data, self._draw_ticket(data), failures=failures) for _ in range(count)]
         self._settle(told)
 
-    @rule(data=st.data(), quantity=st.integers(1, 6), failures=st.sampled_from([0, 0, 2, 5]))
-    def work(self, data, quantity, failures) -> None:
+    @precondition(has_runs)
+    @rule(data=st.data(), quantity=st.integers(1, 6))
+    def work(self, data, quantity) -> None:
         """A worker's turn: claim, run, settle all at once."""
+        self._work(data, quantity, failures=0)
+
+    @precondition(has_runs)
+    @rule(data=st.data(), quantity=st.integers(1, 6))
+    def work_with_failures(self, data, quantity) -> None:
+        self._work(data, quantity, failures=4)
+
+    def _work(self, data, quantity: int, failures: int) -> None:
         tickets = self._claim(list(self.flows.values()), quantity, OURS)
         self._settle([self._draw_settlement(data, ticket, failures=failures) for ticket in tickets])
 
@@ -271,7 +290,7 @@ class Programs(World, RuleBasedStateMachine):
             return data.draw(st.sampled_from(started))
         return data.draw(st.sampled_from(tasks))
 
-    @precondition(lambda self: self.runs)
+    @precondition(has_runs)
     @rule(data=st.data())
     def complete_task(self, data) -> None:
         run_id, key = self._draw_task(data)
@@ -283,7 +302,7 @@ class Programs(World, RuleBasedStateMachine):
         assert answer == ([run.tasks[key].status] if run and key in run.tasks else [])
         self.check()
 
-    @precondition(lambda self: self.runs)
+    @precondition(has_runs)
     @rule(data=st.data())
     def fail_task(self, data) -> None:
         run_id, key = self._draw_task(data)
@@ -300,7 +319,9 @@ class Programs(World, RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 4), delay=st.sampled_from([0, 300]))
     def give_back(self, data, count, delay) -> None:
         tickets = [self._draw_ticket(data) for _ in range(count)]
-        tickets = [ticket for ticket in tickets if ticket.attempt and ticket.worker]
+        self._give_back([ticket for ticket in tickets if ticket.attempt and ticket.worker], delay)
+
+    def _give_back(self, tickets: list[Ticket], delay: int) -> None:
         given = self.db.give_back(tickets, delay)
         done = [
             self.runs[ticket.run].give_back(ticket.key, ticket.attempt, ticket.worker, delay, self.now)
@@ -310,12 +331,38 @@ class Programs(World, RuleBasedStateMachine):
         assert given == sum(done)
         self.check()
 
+    @precondition(lambda self: any(task.status == "started" for _, _, task in self._tasks()))
+    @rule(data=st.data(), how=st.sampled_from(["stalled", "lost", "given back"]), count=st.integers(1, 4))
+    def overtake(self, data, how, count) -> None:
+        """Running tasks go to another worker; what the first one says of them then comes too late."""
+        before = [
+            Ticket(run_id, key, task.attempts, task.worker)
+            for run_id, key, task in self._tasks()
+            if task.status == "started"
+        ]
+        if how == "stalled":
+            self.wait(1000)
+            self._requeue_stalled()
+        elif how == "lost":
+            self.worker_goes(OURS, "stopped")
+            self._recover()
+            self.worker_goes(OURS, "back")
+        else:
+            self._give_back([ticket for ticket in before if ticket.worker], 0)
+        self._claim(list(self.flows.values()), 100, OTHER)
+        late = [data.draw(st.sampled_from(before)) for _ in range(count)]
+        if data.draw(st.booleans()):
+            self._settle([self._draw_settlement(data, ticket, failures=5) for ticket in late])
+        else:
+            self._give_back([ticket for ticket in late if ticket.worker], 0)
+
+    @precondition(has_runs)
     @rule(seconds=st.sampled_from([200, 1000]))
     def wait(self, seconds) -> None:
         self.db.tick(seconds)
         self.now += seconds
 
-    @precondition(lambda self: self.runs)
+    @precondition(has_runs)
     @rule(count=st.integers(0, 4))
     def skip_delays(self, count) -> None:
         chosen = list(self.runs)[:count]
@@ -330,6 +377,7 @@ class Programs(World, RuleBasedStateMachine):
         assert not found
         self.check()
 
+    @precondition(has_runs)
     @rule(repeat=st.sampled_from([1, 1, 4]))
     def requeue_stalled_tasks(self, repeat) -> None:
         """Time passes, then the contract's recovery; repeated until it gives up, when nobody settles meanwhile."""
@@ -337,29 +385,35 @@ class Programs(World, RuleBasedStateMachine):
             if repeat > 1:
                 self._start_all()
                 self.wait(1000)
-            stalled = [
-                (self.runs[run_id], key)
-                for run_id, key, task in self._tasks()
-                if self.runs[run_id].is_stalled(key, self.now) and not task.given_up
-            ]
-            lively = [(run, key) for run, key in stalled if run.tasks[key].requeued < 3]
-            assert self.db.requeue_stalled() == len(lively)
-            for run, key in stalled:
-                if (run, key) in lively:
-                    run.requeue(key, self.now, keep_attempt=True)
-                else:
-                    run.give_up(key)
-            self.check()
+            self._requeue_stalled()
+
+    def _requeue_stalled(self) -> None:
+        """core ST-1 to ST-5, generations 2.7."""
+        stalled = [
+            (self.runs[run_id], key)
+            for run_id, key, task in self._tasks()
+            if self.runs[run_id].is_stalled(key, self.now) and not task.given_up
+        ]
+        lively = [(run, key) for run, key in stalled if run.tasks[key].requeued < STALLS]
+        assert self.db.requeue_stalled() == len(lively)
+        for run, key in stalled:
+            if (run, key) in lively:
+                run.requeue(key, self.now, keep_attempt=True)
+            else:
+                run.give_up(key)
+        self.check()
 
     def _start_all(self) -> None:
         while self._claim(list(self.flows.values()), 100, OURS):
             self.check()
 
+    @precondition(has_runs)
     @rule(worker=st.sampled_from([OURS, OTHER, FOREIGN]), how=st.sampled_from(["stopped", "silent", "back"]))
     def worker_goes(self, worker, how) -> None:
         self.db.set_worker(worker, how == "stopped", how == "silent")
         (self.gone.discard if how == "back" else self.gone.add)(worker)
 
+    @precondition(has_runs)
     @rule(repeat=st.sampled_from([1, 1, 4]))
     def recover_tasks(self, repeat) -> None:
         """Our recovery; repeated with new claims between, until tasks that keep getting lost have failed."""
@@ -376,7 +430,7 @@ class Programs(World, RuleBasedStateMachine):
             if run.ended or task.status != "started" or run.states[key[0]].status != "started":
                 continue
             is_lost = task.worker in self.gone and WORKERS[task.worker]
-            if task.given_up or ((is_lost or run.is_stalled(key, self.now)) and task.requeued >= 3):
+            if task.given_up or ((is_lost or run.is_stalled(key, self.now)) and task.requeued >= STALLS):
                 ended.append((run_id, key))
             elif is_lost:
                 lost.append((run_id, key))
@@ -400,6 +454,7 @@ class Programs(World, RuleBasedStateMachine):
                     run.requeue(key, self.now, keep_attempt=kept)
             yield Alternative(run, {})
 
+    @precondition(has_runs)
     @rule(index=INDEX, step=INDEX)
     def stray_message(self, index, step) -> None:
         """A message of a run that is gone; claims pass over it, recovery archives it."""
@@ -408,7 +463,7 @@ class Programs(World, RuleBasedStateMachine):
         body = {"flow_slug": flow.slug, "run_id": str(uuid.UUID(int=7)), "step_slug": slug, "task_index": 0}
         self.strays[flow.queue(slug), self.db.send(flow.queue(slug), body)] = self.now
 
-    @precondition(lambda self: self.runs)
+    @precondition(has_runs)
     @rule(index=INDEX)
     def poke(self, index) -> None:
         """The inner functions change nothing when nothing is due."""

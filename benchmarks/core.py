@@ -155,14 +155,14 @@ def queue_alone(conn: psycopg.Connection[Any], messages: int) -> None:
 
 
 def workloads(core: Core, jobs: int, widest: int) -> list[Workload]:
-    """List what is measured; the first is the yardstick."""
+    """List what is measured; the first is the yardstick. Narrow and wide maps have as many tasks, to be comparable."""
     fans = max(jobs // 100, 1)
     return [
         Workload("pgmq alone: send, read, archive", jobs, partial(queue_alone, core.conn, jobs)),
         Workload("single-step jobs", jobs, partial(core.work, "noop", jobs), 0.25),
         Workload("chains of three", jobs // 4 * 3, partial(core.work, "chain", jobs // 4), 0.30),
         Workload("fans of 1 + 100 + 1", fans * 102, partial(core.work, "fan", fans), 0.30),
-        Workload("maps of 100", 1_000, partial(core.work, "wide", 10, list(range(100)))),
+        Workload("maps of 100", widest, partial(core.work, "wide", widest // 100, list(range(100)))),
         Workload(f"one map of {widest:,}", widest, partial(core.work, "wide", 1, list(range(widest)))),
     ]
 
@@ -200,7 +200,7 @@ def main(rounds: int, *, jobs: int = JOBS, widest: int = 10_000, history: int = 
     Args:
         rounds: How often everything is measured.
         jobs: Single-step jobs of one measurement; the other loads are sized after it.
-        widest: Elements of the wide map.
+        widest: Elements of the wide map, in hundreds.
         history: Finished runs in the tables of the second part; 0 leaves it out.
     """
     with postgres.start("auto", settings=DURABILITY) as server, connect(server.dsn) as conn:

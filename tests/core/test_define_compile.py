@@ -204,6 +204,37 @@ class TestCompileFlow:
         assert step_slugs(db) == ["a", "b"]
         assert rows(db, "select * from pgflow.runs") == []
 
+    @pytest.mark.parametrize("table", ["pgmq.q_f", "pgmq.a_f"])
+    def test_a_queue_whose_table_is_gone_is_made_again_and_told(self, db, table):
+        """core 3.4.3, for a queue that pgmq still lists."""
+        self.compile(db, A)
+        db.execute(f"drop table {table}")
+        assert self.compile(db, A) == Compiled("verified", (), (), ("f",))
+        assert self.compile(db, A) == Compiled("verified", (), ())
+        assert value(db, "select count(*) from pgmq.list_queues()") == 1
+        db.execute("select pgflow.start_flow('f', '{}')")
+        assert value(db, "select count(*) from pgmq.q_f") == 1
+
+    def test_a_queue_that_was_dropped_is_made_again_and_told(self, db):
+        """core 3.4.3."""
+        self.compile(db, A)
+        db.execute("select pgmq.drop_queue('f')")
+        assert self.compile(db, A).queues_restored == ("f",)
+        assert value(db, "select count(*) from pgmq.list_queues()") == 1
+
+    @pytest.mark.parametrize("table", ["pgmq.q_f", "pgmq.a_f", "pgmq.q_f, pgmq.a_f"])
+    def test_a_flow_without_its_queue_is_recompiled_all_the_same(self, db, table):
+        self.compile(db, A)
+        db.execute(f"drop table {table}")
+        assert self.compile(db, AB, recompile=True).status == "recompiled"
+        assert value(db, "select count(*) from pgmq.q_f") == 0
+
+    def test_the_queue_of_a_flow_that_differs_is_left_missing(self, db):
+        self.compile(db, A)
+        db.execute("drop table pgmq.q_f")
+        assert self.compile(db, AB).status == "mismatch"
+        assert value(db, "select to_regclass('pgmq.q_f') is null")
+
     def test_an_equal_shape_is_not_recompiled(self, db):
         """D-17."""
         self.compile(db, A)

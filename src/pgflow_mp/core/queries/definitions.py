@@ -33,11 +33,13 @@ class Compiled:
             (nothing was changed).
         differences: Between the definition and what is, or was, stored; one sentence each (core 6.2).
         options_changed: Options that were updated in place, such as ``timeout of step charge: 60 -> 120``.
+        queues_restored: Queues that were made again, empty, because somebody had dropped their tables.
     """
 
     status: str
     differences: tuple[str, ...]
     options_changed: tuple[str, ...]
+    queues_restored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,12 @@ def list_flows() -> Statement[list[StoredFlow]]:
 
 def _read_compiled(found: list[Row]) -> Compiled:
     answer = json.loads(found[0][0])
-    return Compiled(answer["status"], tuple(answer["differences"]), tuple(answer["options_changed"]))
+    return Compiled(
+        answer["status"],
+        tuple(answer["differences"]),
+        tuple(answer["options_changed"]),
+        tuple(answer["queues_restored"]),
+    )
 
 
 def _read_flow(row: Row) -> StoredFlow:

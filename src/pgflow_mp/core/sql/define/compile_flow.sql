@@ -1,6 +1,7 @@
--- Makes, verifies or replaces a flow: {status, differences, options_changed}. The status is compiled (new), verified,
+-- Makes, verifies or replaces a flow: {status, differences, options_changed, queues_restored}. The status is compiled (new), verified,
 -- recompiled (deleted with its data and made anew; only when asked to) or mismatch (nothing was changed).
 -- A flow whose shape is right gets the options of the definition in place; options_changed names them.
+-- Its queues are made again where their tables are gone; queues_restored names them.
 -- A flow with step queues keeps them. To verify takes no right to write (D-11). Rule: D-17.
 create or replace function pgflow_mp.compile_flow(flow_slug text, shape jsonb, recompile boolean default false)
 returns jsonb
@@ -12,6 +13,7 @@ declare
   differences text[];
   status text := 'verified';
   options_changed text[] := '{}';
+  queues_restored text[] := '{}';
 begin
   perform pgflow_mp._lock_definition(compile_flow.flow_slug);
   select f.queue_mode into stored_mode from pgflow.flows as f where f.flow_slug = compile_flow.flow_slug;
@@ -29,13 +31,18 @@ begin
     if cardinality(options_changed) > 0 then
       perform pgflow_mp._set_options(compile_flow.flow_slug, shape);
     end if;
+    queues_restored := pgflow_mp._restore_queues(compile_flow.flow_slug);
   elsif recompile then
+    perform pgflow_mp._restore_queues(compile_flow.flow_slug);  -- pgmq cannot drop what is half there
     perform pgflow.delete_flow_and_data(compile_flow.flow_slug);
     perform pgflow._create_flow_from_shape(compile_flow.flow_slug, shape, stored_mode);
     status := 'recompiled';
   else
     status := 'mismatch';
   end if;
-  return jsonb_build_object('status', status, 'differences', differences, 'options_changed', options_changed);
+  return jsonb_build_object(
+    'status', status, 'differences', differences,
+    'options_changed', options_changed, 'queues_restored', queues_restored
+  );
 end;
 $$;

@@ -147,6 +147,46 @@ def test_a_database_without_pgflow_names_the_command_that_installs(folder, call,
     assert "pgflow-mp install" in done.stderr
 
 
+def test_a_schema_of_somebody_else_is_told_from_a_missing_one(folder, call, empty_dsn):
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute("create schema pgflow; create table pgflow.flows (flow_slug text)")
+    for command in (["run", "flows.py"], ["compile", "flows.py"], ["serve", "flows.py"], ["install"]):
+        done = call(*command, "--dsn", empty_dsn, cwd=folder)
+        assert done.returncode == 3, done
+        assert is_one_sentence(done.stderr)
+        assert "has a schema pgflow that pgflow-mp did not make" in done.stderr
+
+
+def test_functions_of_another_version_are_told_from_missing_ones(folder, call, pgflow_dsn):
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        conn.execute("drop function pgflow_mp.compile_flow")
+    done = call("compile", "flows.py", "--dsn", pgflow_dsn, cwd=folder)
+    assert done.returncode == 3, done
+    assert is_one_sentence(done.stderr)
+    assert "bring it up to date with `pgflow-mp install" in done.stderr
+
+
+def test_a_slug_that_the_database_has_in_another_case_is_refused(folder, call, pgflow_dsn):
+    assert call("compile", "flows.py", "--dsn", pgflow_dsn, cwd=folder).returncode == 0
+    (folder / "other.py").write_text(GREET.replace("(Flow", '(Flow, slug="GREET"'))
+    for command in (["run", "other.py"], ["compile", "other.py"]):
+        done = call(*command, "--dsn", pgflow_dsn)
+        assert done.returncode == 1, done
+        assert is_one_sentence(done.stderr)
+        assert "compiling flow `GREET` is not possible" in done.stderr
+        assert "differs by case only" in done.stderr
+    assert contents(pgflow_dsn) == [(1, 0, 1)]
+
+
+def test_a_queue_of_somebody_else_is_not_taken(folder, call, pgflow_dsn):
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        conn.execute("select pgmq.create('greet')")
+    done = call("compile", "flows.py", "--dsn", pgflow_dsn, cwd=folder)
+    assert done.returncode == 1, done
+    assert is_one_sentence(done.stderr)
+    assert "is already in use by another owner" in done.stderr
+
+
 def test_a_handler_that_returns_a_set_fails_its_run_with_the_path(folder, pgflow_dsn):
     done = pgflow_mp("run", "bad.py:ReturnsASet", "--dsn", pgflow_dsn, cwd=folder)
     assert done.returncode == 1, done

@@ -51,6 +51,39 @@ def test_one_flow_that_differs_leaves_all_as_they_were(flows, call, pgflow_dsn):
     assert flow_slugs(pgflow_dsn) == {"greet"}
 
 
+def test_a_flow_that_differs_is_made_anew_on_request_and_the_loss_is_told(flows, call, pgflow_dsn):
+    flows.write_text(GREET + FAREWELL)
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        conn.execute("select pgflow.start_flow('greet', '{}'), pgflow.start_flow('farewell', '{}')")
+        (flows.parent / "later.py").write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
+        done = call("compile", "--recompile", "later", "--dsn", pgflow_dsn, cwd=flows.parent)
+        assert done.returncode == 0, done.stderr
+        one, other = done.stdout.splitlines()
+        assert one == "farewell: verified"
+        assert other.startswith("greet: recompiled, its earlier runs are deleted (")
+        assert "welcome" in other
+        assert conn.execute("select flow_slug from pgflow.runs").fetchall() == [("farewell",)]
+
+
+def test_the_refusal_of_a_flow_that_differs_names_the_command_that_replaces_it(flows, call, pgflow_dsn):
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    (flows.parent / "later.py").write_text(GREET.replace("def greeting", "def welcome"))
+    done = call("compile", "later", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert "`pgflow-mp compile --recompile MODULE`" in done.stderr
+    assert "deletes all its runs" in done.stderr
+
+
+def test_a_dropped_queue_is_made_again_and_told(flows, call, pgflow_dsn):
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    with psycopg.connect(pgflow_dsn, autocommit=True) as conn:
+        conn.execute("drop table pgmq.q_greet")
+    done = call("compile", "flows", "--dsn", pgflow_dsn)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("greet: verified, queue made again (greet), its tables were gone")
+    assert "pgflow_mp.repair" in done.stdout
+
+
 def test_all_flows_that_differ_are_listed_at_once(flows, call, pgflow_dsn):
     flows.write_text(GREET + FAREWELL)
     call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)

@@ -317,3 +317,11 @@ def test_threads_share_one_object(app, pgflow_conn):
     for thread in threads:
         thread.join(30)
     assert runs(pgflow_conn) == 160
+
+
+def test_starting_a_flow_whose_queue_was_dropped_names_the_queue_and_what_makes_it_again(app, pgflow_conn):
+    pgflow_conn.execute("drop table pgmq.q_greet")
+    with pytest.raises(PgflowError, match=r"starting flow `greet` .* pgmq\.q_greet of queue `greet` .* compile MODULE"):
+        app.start_flow(Greet, {"name": "Ada"})
+    assert app.compile(Greet).queues_restored == ("greet",)
+    app.start_flow(Greet, {"name": "Ada"})

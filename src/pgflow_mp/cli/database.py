@@ -10,13 +10,15 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from pgflow_mp.cli.exits import UsageError
-from pgflow_mp.connecting import DSN_VARIABLE, describe, unreachable
+from pgflow_mp.connecting import DSN_VARIABLE, connect, describe, unreachable
 from pgflow_mp.core.install import install
+from pgflow_mp.core.refusals import not_installed
+from pgflow_mp.errors import NotInstalled
 from pgflow_mp.postgres import development
 
 if TYPE_CHECKING:
@@ -92,6 +94,22 @@ def opened(option: str | None, screen: Display) -> Iterator[Database]:
             f"development database, {server.kind} PostgreSQL {server.version}",
             is_development=True,
         )
+
+
+@contextmanager
+def transaction(dsn: str, purpose: str) -> Iterator[psycopg.Connection[Any]]:
+    """One transaction on a connection of its own.
+
+    Raises:
+        DatabaseUnreachable: No connection could be made.
+        NotInstalled: Our functions are not there; says what is there instead.
+    """
+    with connect(dsn, purpose=purpose) as conn:
+        try:
+            with conn.transaction():
+                yield conn
+        except NotInstalled as error:
+            raise not_installed(conn) from error
 
 
 def _described(dsn: str) -> str:

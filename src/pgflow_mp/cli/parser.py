@@ -44,8 +44,9 @@ examples:
 
 _COMPILE = """\
 Create the flows of the modules in the database, or verify that they are there in the same shape. All in one
-transaction: if one flow differs, its differences are listed and nothing is changed. Changed options
-(attempts, delays, timeouts) are no change of shape; they are updated.
+transaction: if one flow differs, its differences are listed and nothing is changed; with --recompile it is
+deleted with all its runs and made anew. Changed options (attempts, delays, timeouts) are no change of shape;
+they are updated.
 """
 
 _SERVE = """\
@@ -110,6 +111,9 @@ def _add_compile(commands: _SubParsersAction[ArgumentParser]) -> None:
     command = _command(commands, "compile", "create or verify flows in a database", _COMPILE)
     _add_modules(command)
     _add_dsn(command)
+    command.add_argument(
+        "--recompile", action="store_true", help="replace a flow whose shape differs; deletes all its runs"
+    )
 
 
 def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:

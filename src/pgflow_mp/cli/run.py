@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli import database, logs
+from pgflow_mp.cli.compile import remarks
 from pgflow_mp.cli.exits import FAILED, OK
 from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input
@@ -28,7 +29,6 @@ from pgflow_mp.cli.screen import display
 from pgflow_mp.cli.words import counted
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
-from pgflow_mp.connecting import connect
 from pgflow_mp.executors.process.pool import usable_cores
 
 if TYPE_CHECKING:
@@ -60,13 +60,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: Display) -> UUID:
     """Compile the flow and start its run in one transaction."""
-    with connect(db.dsn, purpose="run") as conn, conn.transaction():
+    with database.transaction(db.dsn, "run") as conn:
         compiled = app.compile(flow, recompile=db.is_development, conn=conn)
         run_id = app.start_flow(flow, value, conn=conn)
     if compiled.status == "recompiled":
         screen.say(f"{flow.slug} was compiled anew, its earlier runs are deleted: {'; '.join(compiled.differences)}")
-    elif compiled.options_changed:
-        screen.say(f"{flow.slug}: options updated: {'; '.join(compiled.options_changed)}")
+    for remark in remarks(compiled):
+        screen.say(f"{flow.slug}: {remark}")
     return run_id
 
 

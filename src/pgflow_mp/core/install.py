@@ -21,7 +21,7 @@ import psycopg
 from psycopg.rows import tuple_row
 
 import pgflow_mp
-from pgflow_mp.connecting import connect
+from pgflow_mp.connecting import connect, sentence_of
 from pgflow_mp.core import pgmq, replace, roles, scripts
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
@@ -111,7 +111,7 @@ def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connecti
             return _install_locked(conn, folder) + grants(conn)
     except psycopg.errors.InsufficientPrivilege as error:
         raise InstallError(
-            f"role {conn.info.user!r} may not install into database {database!r}: {_reason(error)}; "
+            f"role {conn.info.user!r} may not install into database {database!r}: {sentence_of(error)}; "
             "run it as the database's owner, or grant the role create on the database. Nothing was changed."
         ) from error
     except psycopg.errors.LockNotAvailable as error:
@@ -121,15 +121,15 @@ def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connecti
         ) from error
     except psycopg.errors.DependentObjectsStillExist as error:
         raise InstallError(
-            f"something in database {database!r} depends on an old form of a function: {_reason(error)}: "
+            f"something in database {database!r} depends on an old form of a function: {sentence_of(error)}: "
             f"{error.diag.message_detail}; drop it, install, and create it again. Nothing was changed."
         ) from error
     except psycopg.errors.ReadOnlySqlTransaction as error:
         raise InstallError(
-            f"database {database!r} is read-only (a standby?): {_reason(error)}; install on its primary."
+            f"database {database!r} is read-only (a standby?): {sentence_of(error)}; install on its primary."
         ) from error
     except psycopg.OperationalError as error:
-        raise DatabaseUnreachable(f"the install was interrupted, nothing was changed: {_reason(error)}") from error
+        raise DatabaseUnreachable(f"the install was interrupted, nothing was changed: {sentence_of(error)}") from error
 
 
 def _check_server(conn: _Connection) -> None:
@@ -216,7 +216,3 @@ def _create_schemas(conn: _Connection) -> None:
 def _value(conn: _Connection, query: str, params: tuple[str, ...] = ()) -> Any:
     found = conn.cursor(row_factory=tuple_row).execute(query.encode(), params).fetchone()
     return found[0] if found else None
-
-
-def _reason(error: psycopg.Error) -> str:
-    return (error.diag.message_primary or str(error)).strip().partition("\n")[0].rstrip(".")

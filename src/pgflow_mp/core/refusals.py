@@ -1,22 +1,38 @@
 """What the database refuses, said in the words of the API.
 
 The functions answer with SQLSTATEs and constraint names (core 3.4 to 3.6); a person wants to know which flow is
-unknown and which command mends it.
+unknown and which command mends it. Where the answer alone does not tell (`not_installed`), the database is asked.
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psycopg
 from psycopg import errors as postgres
+from psycopg.rows import tuple_row
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.errors import FlowNotFound, InvalidInput, NotInstalled, NotPermitted, PgflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _KEY_IN_DETAIL = "(flow_slug)=("
+
+# A queue is two tables (pgmq): its messages and its archive.
+_QUEUE_TABLE = re.compile(r"\bpgmq\.[qa]_(\w+)")
+
+# Asked of the catalog, which everybody may read.
+_WHAT_IS_THERE = """
+select current_database(), exists (
+  select from pg_catalog.pg_class as c
+  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+  where (n.nspname, c.relname) = ('pgflow_mp', 'installed')
+), exists (select from pg_catalog.pg_namespace as n where n.nspname = 'pgflow')
+"""
 
 
 @contextmanager
@@ -28,23 +44,75 @@ def spoken(doing: str = "this call") -> Iterator[None]:
     """
     try:
         yield
-    except postgres.InsufficientPrivilege as error:
-        raise NotPermitted(
-            f"{doing} is not permitted to this role: {error.diag.message_primary}. "
-            "Flows are created, changed and deleted by the role that installed pgflow (`pgflow-mp compile MODULE`); "
-            "docs/operating.md says what the others need"
-        ) from error
-    except (postgres.InvalidSchemaName, postgres.UndefinedFunction, postgres.UndefinedTable) as error:
-        raise NotInstalled from error
-    except postgres.ForeignKeyViolation as error:
-        if error.diag.constraint_name != "runs_flow_slug_fkey":
+    except psycopg.Error as error:
+        said = _in_our_words(error, doing)
+        if said is None:
             raise
-        slug = (error.diag.message_detail or "").partition(_KEY_IN_DETAIL)[2].partition(")")[0]
-        raise FlowNotFound(
-            f"flow `{slug}` is not in this database; make it with `pgflow-mp compile MODULE` or `app.compile(flow)`"
-        ) from error
-    except postgres.RaiseException as error:
-        message = error.diag.message_primary or ""
-        if "root map steps but input" in message:
-            raise InvalidInput(f"{message}; its input must be a JSON array, one element for each task") from error
-        raise PgflowError(message) from error
+        raise said from error
+
+
+def _in_our_words(error: psycopg.Error, doing: str) -> PgflowError | None:
+    """Return what a refusal means; None where it means nothing in particular."""
+    match error:
+        case postgres.InsufficientPrivilege():
+            return NotPermitted(
+                f"{doing} is not permitted to this role: {sentence_of(error)}. "
+                "Flows are created, changed and deleted by the role that installed pgflow "
+                "(`pgflow-mp compile MODULE`); docs/operating.md says what the others need"
+            )
+        case postgres.InvalidSchemaName() | postgres.UndefinedFunction() | postgres.UndefinedTable():
+            return _missing(error, doing)
+        case postgres.ForeignKeyViolation() if error.diag.constraint_name == "runs_flow_slug_fkey":
+            slug = (error.diag.message_detail or "").partition(_KEY_IN_DETAIL)[2].partition(")")[0]
+            return FlowNotFound(
+                f"flow `{slug}` is not in this database; make it with `pgflow-mp compile MODULE` or `app.compile(flow)`"
+            )
+        case postgres.UniqueViolation():
+            return _taken(error, doing)
+        case postgres.RaiseException():
+            message = error.diag.message_primary or ""
+            if "root map steps but input" in message:
+                return InvalidInput(f"{message}; its input must be a JSON array, one element for each task")
+            return PgflowError(message)
+    return None
+
+
+def _missing(error: psycopg.Error, doing: str) -> PgflowError:
+    lost = _QUEUE_TABLE.search(sentence_of(error))
+    if lost is None:
+        return NotInstalled()
+    return PgflowError(
+        f"{doing} is not possible: the table {lost[0]} of queue `{lost[1]}` was dropped; "
+        "`pgflow-mp compile MODULE` makes the queue again"
+    )
+
+
+def _taken(error: psycopg.Error, doing: str) -> PgflowError | None:
+    if error.diag.constraint_name == "idx_flows_normalized_slug":
+        return PgflowError(
+            f"{doing} is not possible: this database has a flow whose slug differs by case only, and both would use "
+            "the same queue; give one of them another slug (`slug=`)"
+        )
+    # Not of a table: a function of ours says which queue is taken (generations QI-3).
+    return None if error.diag.constraint_name else PgflowError(sentence_of(error))
+
+
+def not_installed(conn: psycopg.Connection[Any]) -> NotInstalled:
+    """Return the error for a database in which our functions were not found, after a look at what is there.
+
+    Args:
+        conn: A connection whose transaction, if it has one, has not failed.
+    """
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        database, ours, foreign = cursor.execute(_WHAT_IS_THERE).fetchone() or ("", False, False)
+    if ours:
+        return NotInstalled(
+            f"database {database!r} has the functions of another version of pgflow-mp; "
+            "bring it up to date with `pgflow-mp install --dsn DSN`"
+        )
+    if foreign:
+        return NotInstalled(
+            f"database {database!r} has a schema pgflow that pgflow-mp did not make, and works with its own only; "
+            "name another database, made ready with `pgflow-mp install --dsn DSN`"
+        )
+    return NotInstalled()

@@ -85,6 +85,7 @@ class Claimer:
         self._poll_interval = poll_interval
         self._only_runs = only_runs
         self._wake = asyncio.Event()
+        self._left_some = True
         self._stopped = asyncio.Event()
         self.is_full = False
         self.last_success: float | None = None
@@ -92,6 +93,14 @@ class Claimer:
     def wake(self) -> None:
         """Look for work now: there is some, or there is room for some."""
         self._wake.set()
+
+    def room_grew(self) -> None:
+        """Look for what the last claim had no room for, unless it left nothing: what came since was announced.
+
+        Only for a worker that hears; without announcements, an ended task may have made others ready: `wake`.
+        """
+        if self._left_some:
+            self._wake.set()
 
     def stop(self) -> None:
         """Claim nothing more; what a claim under way returns is given back."""
@@ -132,6 +141,7 @@ class Claimer:
         wanted = self._wanted()
         self.is_full = not wanted
         if not wanted:
+            self._left_some = True
             return True  # nothing can start; a finished task wakes the loop
         claimed = await self._link.run(
             claim_tasks(
@@ -146,6 +156,7 @@ class Claimer:
         )
         self.last_success = time.monotonic()
         served = Counter(self._source_of(task, wanted) for task in claimed)
+        self._left_some = len(wanted) < len(self._sources) or not _found_all(served, wanted)
         self._sources.sort(key=served.__contains__)  # a stable sort: those that got nothing first
         if claimed:
             self._holding.claimed(self._keys(claimed))
@@ -186,3 +197,9 @@ def _lanes(sources: Iterable[Source]) -> list[int]:
     """Return the lane of each source: those with one executor share its room."""
     lanes: dict[str, int] = {}
     return [lanes.setdefault(source.executor, len(lanes) + 1) for source in sources]
+
+
+def _found_all(served: Mapping[Source | None, int], wanted: Mapping[Source, Wish]) -> bool:
+    """Whether every source was certainly offered more than it had: room for one more of it is left."""
+    left = 1.0 - sum(served[source] / wish.quantity for source, wish in wanted.items())
+    return all(left * wish.quantity >= 1 and served[source] < wish.all for source, wish in wanted.items())

@@ -310,7 +310,10 @@ class Worker:
     def _finished(self, outcome: Outcome) -> None:
         self._appetite.finished(outcome)
         self._settler.put(self._amend(outcome) if self._amend else outcome)
-        self._claimer.wake()
+        if self._listener.hears:
+            self._claimer.room_grew()
+        else:
+            self._claimer.wake()
 
     def _room(self) -> None:
         self._claimer.wake()

@@ -1,60 +1,42 @@
 """The whole worker: children, claims, settles, notifications.
 
-Three ratios, each against a yardstick of the same run (D-30): the rate of no-op jobs against the SQL alone, the
-latency of one job on an idle system against a NOTIFY ping-pong between two connections, and the time of CPU-bound
-jobs against a bare multiprocessing.Pool that does the same work.
+Ratios, each against a yardstick of the same run (D-30): the rate of no-op jobs against the SQL alone, the latency of
+one job on an idle system against a NOTIFY ping-pong between two connections, CPU-bound jobs against a bare
+multiprocessing.Pool that does the same work. Then what needs no yardstick: round trips, memory, idle CPU.
 """
 
 from __future__ import annotations
 
-import asyncio
 import multiprocessing
 import statistics
-import threading
+import tempfile
 import time
-from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.core import DURABILITY, JOBS, Core
-from benchmarks.flows import Burn, Noop, burn
+from benchmarks.flows import Burn, Echo, Noop, Sleepers, burn
+from benchmarks.proxy import proxy
 from benchmarks.table import best_rate, row
+from benchmarks.worker import PROCESSES, Statements, cpu_seconds, family, memory, serving, working
 from pgflow_mp import postgres
 from pgflow_mp.client import PgFlow
 from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
-from pgflow_mp.engine.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections import Counter
+    from collections.abc import Callable
 
     import psycopg
 
-PROCESSES = 2
 CPU_JOBS = 40
 CPU_SECONDS = 0.2
-PINGS = 100
-
-
-@contextmanager
-def working(dsn: str) -> Iterator[None]:
-    """Run a worker in a thread of its own while the block lasts."""
-    box: dict[str, Any] = {}
-    ready = threading.Event()
-
-    async def main() -> None:
-        box["worker"] = Worker(dsn, [Noop.definition, Burn.definition], processes=PROCESSES)
-        box["loop"] = asyncio.get_running_loop()
-        ready.set()
-        await box["worker"].run()
-
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
-    thread.start()
-    ready.wait()
-    try:
-        yield
-    finally:
-        box["loop"].call_soon_threadsafe(box["worker"].stop)
-        thread.join()
+PINGS = 300
+SLEEPERS = 100
+LADDER = [1 << 10, 16 << 10, 128 << 10, 1 << 20, 8 << 20]
+SLOW_SECONDS = 0.002
+IDLE_SECONDS = 20.0
 
 
 def jobs_through(app: PgFlow, conn: psycopg.Connection[Any], jobs: int) -> None:
@@ -84,23 +66,16 @@ def ping_pong(dsn: str) -> float:
     return statistics.median(taken)
 
 
-def latencies(app: PgFlow) -> list[float]:
+def latencies(app: PgFlow, count: int = PINGS) -> list[float]:
     """Return the seconds from start to known result of jobs on an idle system, sorted."""
-    taken = []
-    for _ in range(PINGS):
-        started = time.perf_counter()
-        app.start_flow_sync("noop")
-        taken.append(time.perf_counter() - started)
-    return sorted(taken)
+    return sorted(_timed(lambda: app.start_flow_sync("noop")) for _ in range(count))
 
 
 def bare_pool() -> float:
     """Return the seconds that a bare pool takes for the CPU-bound jobs."""
     with multiprocessing.get_context("forkserver").Pool(PROCESSES) as pool:
         pool.map(burn, [0.0] * PROCESSES)
-        started = time.perf_counter()
-        pool.map(burn, [CPU_SECONDS] * CPU_JOBS, chunksize=1)
-        return time.perf_counter() - started
+        return _timed(lambda: pool.map(burn, [CPU_SECONDS] * CPU_JOBS, chunksize=1))
 
 
 def main(rounds: int) -> None:
@@ -108,32 +83,112 @@ def main(rounds: int) -> None:
     with postgres.start("auto", settings=DURABILITY) as server, PgFlow(server.dsn) as app, connect(server.dsn) as conn:
         print(f"server: {server.kind} {server.version}, {PROCESSES} children")
         install(conn)
-        app.compile(Burn)
-        core = Core(conn, Noop)
-        alone = best_rate(rounds, JOBS, lambda: core.work("noop", JOBS))
+        for flow in (Noop, Burn, Echo, Sleepers):
+            app.compile(flow)
+        alone = best_rate(rounds, JOBS, lambda: Core(conn, Noop).work("noop", JOBS))
         row("no-op jobs, the SQL alone", alone, alone)
         ping = ping_pong(server.dsn)
-        with working(server.dsn):
+        with Statements() as statements, working(server.dsn):
             app.start_flow_sync("noop")
-            row(
-                "no-op jobs, through the worker",
-                best_rate(rounds, JOBS, lambda: jobs_through(app, conn, JOBS)),
-                alone,
-                "aim 0.7",
-            )
-            taken = latencies(app)
-            print(
-                f"one job, start to result: median {taken[PINGS // 2] * 1e3:.1f} ms, p99 {taken[-2] * 1e3:.1f} ms; "
-                f"median is {taken[PINGS // 2] / ping:.1f} NOTIFY ping-pongs of {ping * 1e3:.2f} ms   aim 6"
-            )
-            ours = min(_timed(lambda: app.start_flow_sync("burn", [CPU_SECONDS] * CPU_JOBS)) for _ in range(rounds))
-        bare = min(bare_pool() for _ in range(rounds))
+            _throughput(app, conn, rounds, alone, statements.counts)
+            _latency("one job, start to result", app, ping)
+            _cpu(app, rounds)
+            _payloads(app)
+            _sleepers(app)
+        _slow_link(server.dsn, app, conn)
+        _footprint(server.dsn)
+
+
+def _throughput(
+    app: PgFlow, conn: psycopg.Connection[Any], rounds: int, alone: float, statements: Counter[str]
+) -> None:
+    statements.clear()
+    rate = best_rate(rounds, JOBS, lambda: jobs_through(app, conn, JOBS))
+    row("no-op jobs, through the worker", rate, alone, "aim 0.7")
+    _round_trips(statements, JOBS * rounds)
+
+
+def _round_trips(statements: Counter[str], tasks: int) -> None:
+    claims, settles = statements["claim_tasks"], statements["settle_tasks"]
+    other = statements.total() - claims - settles
+    print(
+        f"  round trips for {tasks} tasks: {claims} claims, {settles} settles, {other} others; "
+        f"{statements.total() / tasks:.3f} for each task, {tasks / max(claims, 1):.1f} tasks in a claim, "
+        f"{tasks / max(settles, 1):.1f} in a settle",
+        flush=True,
+    )
+
+
+def _latency(what: str, app: PgFlow, ping: float) -> None:
+    taken = latencies(app)
+    median, p99 = taken[PINGS // 2], taken[PINGS * 99 // 100]
+    print(
+        f"{what}: median {median * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms; "
+        f"median {median / ping:.1f}, p99 {p99 / ping:.1f} NOTIFY ping-pongs of {ping * 1e3:.2f} ms   aim 6",
+        flush=True,
+    )
+
+
+def _cpu(app: PgFlow, rounds: int) -> None:
+    bare, ours = [], []
+    for _ in range(rounds):  # in turns: what else the machine does meets both
+        bare.append(bare_pool())
+        ours.append(_timed(lambda: app.start_flow_sync("burn", [CPU_SECONDS] * CPU_JOBS)))
+    print(
+        f"{CPU_JOBS} jobs of {CPU_SECONDS} s CPU: {min(ours):.2f} s, bare pool {min(bare):.2f} s, "
+        f"ratio {min(ours) / min(bare):.3f}   aim 1.03",
+        flush=True,
+    )
+
+
+def _payloads(app: PgFlow) -> None:
+    for size in LADDER:
+        text = "x" * size
+        times = max(3, min(30, (8 << 20) // size))
+        seconds = min(_timed(lambda text=text: app.start_flow_sync("echo", text)) for _ in range(times))
+        shown = f"{size >> 10} KiB" if size < 1 << 20 else f"{size >> 20} MiB"
         print(
-            f"{CPU_JOBS} jobs of {CPU_SECONDS} s CPU: {ours:.2f} s, bare pool {bare:.2f} s, ratio {ours / bare:.3f}   aim 1.03"
+            f"  a payload of {shown:>7} in and out: {seconds * 1e3:8.1f} ms, {2 * size / seconds / 1e6:7.1f} MB/s",
+            flush=True,
         )
 
 
-def _timed(work: Any) -> float:
+def _sleepers(app: PgFlow) -> None:
+    app.start_flow_sync("sleepers", [0.0])
+    seconds = _timed(lambda: app.start_flow_sync("sleepers", [1.0] * SLEEPERS))
+    print(f"{SLEEPERS} async steps that sleep 1 s: {seconds:.2f} s   aim 1.2", flush=True)
+
+
+def _slow_link(dsn: str, app: PgFlow, conn: psycopg.Connection[Any]) -> None:
+    """The same through a proxy that adds 2 ms each way: what counts is how often the worker waits for it."""
+    with proxy(dsn, delay=SLOW_SECONDS) as slow, Statements() as statements, working(slow.dsn):
+        app.start_flow_sync("noop")
+        taken = latencies(app, 100)
+        trip = 2 * SLOW_SECONDS
+        print(f"with {trip * 1e3:g} ms more for each round trip of the worker:")
+        print(f"  one job, start to result: median {taken[50] * 1e3:.1f} ms, {taken[50] / trip:.1f} such round trips")
+        statements.counts.clear()
+        seconds = _timed(lambda: jobs_through(app, conn, JOBS))
+        print(f"  no-op jobs: {JOBS / seconds:,.0f}/s")
+        _round_trips(statements.counts, JOBS)
+
+
+def _footprint(dsn: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, serving(dsn, Path(folder) / "log") as worker:
+        time.sleep(2)
+        processes = family(worker.pid)
+        for name, pids in processes.items():
+            if pids:
+                resident, own = memory(pids[0])
+                print(f"memory of a {name}: {resident:.0f} MB resident, {own:.0f} MB of that its own share")
+        pids = [pid for group in processes.values() for pid in group]
+        before = cpu_seconds(pids)
+        time.sleep(IDLE_SECONDS)
+        share = (cpu_seconds(pids) - before) / IDLE_SECONDS
+        print(f"an idle worker, all its processes: {share:.2%} of a core   aim 0.5%")
+
+
+def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -7,8 +7,6 @@ import time
 
 from pgflow_mp import Flow, map_step, step
 
-SHORT_SECONDS = 0.002
-
 
 class Noop(Flow):
     """A single-step job that does nothing."""
@@ -25,39 +23,19 @@ class Burn(Flow):
         return burn(item)
 
 
-class Many(Flow):
-    """The flow with the long queue."""
+class Echo(Flow):
+    """Returns what it gets."""
+
+    @step
+    def echo(flow_input):
+        return flow_input
+
+
+class Sleepers(Flow):
+    """Each element sleeps in an event loop that all share."""
 
     @map_step
-    def work(item):
-        time.sleep(SHORT_SECONDS)
-
-
-class Few(Flow):
-    """The flow beside it."""
-
-    @map_step
-    def work(item):
-        time.sleep(SHORT_SECONDS)
-
-
-class Saturated(Flow):
-    """Two steps over the same array: one may run once at a time, the other is behind it in the queue."""
-
-    @map_step(concurrency=1)
-    def a_limited(item):
-        time.sleep(SHORT_SECONDS)
-
-    @map_step
-    def behind(item):
-        time.sleep(SHORT_SECONDS)
-
-
-class Naps(Flow):
-    """Async tasks that wait."""
-
-    @map_step
-    async def nap(item):
+    async def sleep(item):
         await asyncio.sleep(item)
 
 

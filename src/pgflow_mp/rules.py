@@ -144,3 +144,8 @@ def shown(value: object) -> str:
         return reprlib.repr(value)
     except Exception:  # noqa: BLE001  (whatever a broken __repr__ raises, the sentence must come out)
         return f"an unprintable {type(value).__name__}"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Say how many: ``1 task``, ``2,000 tasks``; `many` where adding an s would not do."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -55,11 +55,34 @@ def test_a_failed_attempt_is_told_with_its_first_line():
 
 def test_the_end_of_a_step_says_why():
     reporter = Reporter()
-    assert told(reporter, a_step(status="skipped", skip_reason="condition_unmet")) == [
+    assert told(reporter, a_step(status="skipped", skip_reason="condition_unmet", seconds=None)) == [
         "analyse: skipped: its condition was not met"
     ]
+    dropped = a_step(
+        status="skipped", skip_reason="handler_failed", is_map=False, attempts=2, error="ValueError: no\n  stack"
+    )
+    assert told(Reporter(), dropped)[-1] == "analyse: skipped: its handler failed after 2 attempts: ValueError: no"
     failed = a_step("charge", "failed", is_map=False, attempts=3, error="Boom: x\nstack")
     assert told(reporter, failed)[-1] == "charge: failed after 3 attempts: Boom: x"
+
+
+def test_a_step_that_never_started_is_not_told_to_have_started():
+    unmet = a_step(status="failed", seconds=None, error="Condition not met")
+    assert told(Reporter(), unmet) == ["analyse: failed: Condition not met"]
+    unmet = a_step(status="failed", seconds=None, error="Condition not met")
+    reporter = Reporter()
+    told(reporter, a_step(status="created", seconds=None, tasks=None))
+    assert told(reporter, unmet) == ["analyse: failed: Condition not met"]
+
+
+def test_one_task_is_no_tasks():
+    reporter = Reporter()
+    assert told(reporter, a_step(tasks=1)) == ["analyse: started, 1 task"]
+    assert told(reporter, a_step(tasks=1, retrying=1, error="no")) == [
+        "analyse: 1 of 1 task will be tried again after: no"
+    ]
+    steps = (a_step(done=1, tasks=1),)
+    assert summary(RunProgress(status="completed", seconds=4.2, steps=steps)) == "completed in 4.2 s, 1 task done"
 
 
 def test_the_summary_counts_tasks_not_steps():

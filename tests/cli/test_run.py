@@ -73,6 +73,33 @@ def run(folder, pgflow_dsn):
     return run
 
 
+FORGIVING = """
+from pgflow_mp import Flow, step
+
+
+class Forgiving(Flow, max_attempts=1):
+    @step(when_exhausted="skip")
+    def broken(flow_input):
+        raise ValueError("no such luck")
+
+    @step(when={"never": True}, when_unmet="fail")
+    def unmet(flow_input):
+        return 1
+"""
+
+
+def test_progress_says_why_a_step_was_skipped_and_never_that_an_unmet_one_started(tmp_path, pgflow_dsn):
+    (tmp_path / "forgiving.py").write_text(FORGIVING.replace('"fail"', '"skip"'))
+    done = pgflow_mp("run", "forgiving.py", "--dsn", pgflow_dsn, cwd=tmp_path)
+    assert "broken: skipped: its handler failed: ValueError: no such luck\n" in done.stderr
+    assert "unmet: skipped: its condition was not met\n" in done.stderr
+    (tmp_path / "strict.py").write_text(FORGIVING.replace("Forgiving", "Strict"))
+    done = pgflow_mp("run", "strict.py", "--dsn", pgflow_dsn, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "unmet: failed: " in done.stderr
+    assert "unmet: started" not in done.stderr
+
+
 def test_a_run_prints_its_output_as_json_and_nothing_else_on_stdout(run):
     done = run("greet.py")
     assert done.returncode == 0, done.stderr

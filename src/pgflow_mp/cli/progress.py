@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pgflow_mp.rules import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,7 +47,7 @@ class Reporter:
         self._seen[step.slug] = step
         was = before.status if before else "created"
         if step.status != was:
-            if was == "created" and step.status != "skipped":
+            if was == "created" and step.seconds is not None:  # else it ended without a start: condition, parent
                 yield f"{step.slug}: started{f', {_tasks_of(step)}' if _is_counted(step) else ''}"
             if step.ended:
                 yield f"{step.slug}: {outcome(step)}"
@@ -68,26 +70,30 @@ def outcome(step: StepProgress) -> str:
         what = f"completed {_tasks_of(step)}" if _is_counted(step) else "completed"
         return f"{what} in {duration(step.seconds or 0.0)}{_tries_of(step)}"
     if step.status == "skipped":
-        return f"skipped: {skip_words(step.skip_reason)}"
+        return f"skipped: {skipped_because(step)}"
     return f"failed{_tries_of(step)}: {first_line(step.error)}"
 
 
 def trouble(step: StepProgress) -> str:
     """Which attempts failed although the step goes on."""
-    tasks = "the task" if step.retrying == 1 and not step.is_map else f"{step.retrying:,} of {step.tasks or 0:,} tasks"
+    tasks = "the task" if step.retrying == 1 and not step.is_map else f"{step.retrying:,} of {_tasks_of(step)}"
     return f"{tasks} will be tried again after: {first_line(step.error)}"
 
 
-def skip_words(reason: str | None) -> str:
-    """A skip reason as a half sentence; the column is free text, so an unknown one is given as it is."""
-    return _SKIP_REASONS.get(reason or "", reason or "no reason given")
+def skipped_because(step: StepProgress) -> str:
+    """Why a step was skipped, as a half sentence, with the error where there was one.
+
+    The reason is free text to the database, so an unknown one is given as it is.
+    """
+    why = _SKIP_REASONS.get(step.skip_reason or "", step.skip_reason or "no reason given")
+    return f"{why}{_tries_of(step)}: {first_line(step.error)}" if step.error else why
 
 
 def summary(progress: RunProgress) -> str:
     """The run in one line: how long, and how many tasks are done."""
     tasks = sum(step.done for step in progress.steps)
     status = f"{progress.status} in" if progress.ended else "running for"
-    return f"{status} {duration(progress.seconds)}, {tasks:,} task{'' if tasks == 1 else 's'} done"
+    return f"{status} {duration(progress.seconds)}, {counted(tasks, 'task')} done"
 
 
 def duration(seconds: float) -> str:
@@ -112,7 +118,7 @@ def _is_counted(step: StepProgress) -> bool:
 
 
 def _tasks_of(step: StepProgress) -> str:
-    return f"{step.tasks:,} task{'' if step.tasks == 1 else 's'}"
+    return counted(step.tasks or 0, "task")
 
 
 def _tries_of(step: StepProgress) -> str:

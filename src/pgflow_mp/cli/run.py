@@ -26,10 +26,10 @@ from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input
 from pgflow_mp.cli.loading import load_one
 from pgflow_mp.cli.screen import display
-from pgflow_mp.cli.words import counted
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
 from pgflow_mp.executors.process.pool import usable_cores
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     import argparse

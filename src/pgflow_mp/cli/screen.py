@@ -162,7 +162,7 @@ def _remark_words(step: StepProgress, progress: RunProgress) -> tuple[str, str]:
     if step.status == "failed":
         return words.first_line(step.error), "red"
     if step.status == "skipped":
-        return words.skip_words(step.skip_reason), "yellow"
+        return words.skipped_because(step), "yellow"
     if step.retrying:
         return words.trouble(step), "yellow"
     if step.status == "started" and step.is_map and step.running:

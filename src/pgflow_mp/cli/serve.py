@@ -18,9 +18,9 @@ from pgflow_mp.cli.database import required_dsn
 from pgflow_mp.cli.exits import FAILED, OK, sentence_of
 from pgflow_mp.cli.loading import modules_of
 from pgflow_mp.cli.reloading import Code
-from pgflow_mp.cli.words import counted
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     import argparse

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from pgflow_mp.cli.exits import Interrupted
 from pgflow_mp.cli.loading import modules_of
 from pgflow_mp.cli.progress import duration
-from pgflow_mp.cli.words import counted
 from pgflow_mp.core.queries.progress import run_progress
 from pgflow_mp.engine.link import LOST, Link
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError, RunNotFound, RunTimeout
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -17,6 +17,7 @@ from pgflow_mp.core.queries.tasks import recover_tasks
 from pgflow_mp.core.queries.workers import list_processes, mark_workers_stopped
 from pgflow_mp.engine.host import is_gone
 from pgflow_mp.engine.link import reason
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     from pgflow_mp.core.queries.workers import Process
@@ -50,7 +51,7 @@ class Recovery:
         await self._bury()
         freed = await self._link.run(recover_tasks(SILENT_SECONDS))
         if freed:
-            logger.warning("%d tasks of workers that are gone are available again", freed)
+            logger.warning("available again, from workers that are gone: %s", counted(freed, "task"))
 
     async def _bury(self) -> None:
         if self._here.boot_id is None or self._here.pid_namespace is None:
@@ -58,5 +59,5 @@ class Recovery:
         neighbours = await self._link.run(list_processes(self._here.boot_id, self._here.pid_namespace))
         gone = [worker_id for worker_id, process in neighbours.items() if is_gone(process, self._here)]
         if gone:
-            logger.warning("%d workers of this machine died without a word", len(gone))
+            logger.warning("%s of this machine died without a word", counted(len(gone), "worker"))
             await self._link.run(mark_workers_stopped(gone))

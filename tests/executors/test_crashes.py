@@ -223,3 +223,34 @@ def test_callbacks_that_raise_do_not_stop_the_pool(caplog):
     play(scenario, on_output=bug)
     told = {record.getMessage() for record in caplog.records}
     assert told == {"on_outcome failed for step `work`", "on_output failed", "on_room failed"}
+
+
+def test_a_fork_server_that_dies_with_many_children_under_way_is_one_failed_start_and_not_many(tmp_path, monkeypatch):
+    """Three failed starts in a row break a pool; five children of one dead server are one."""
+    marker = tmp_path / "slow_to_import.started"
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        f"marker = Path({str(marker)!r})\n"
+        "if not marker.exists():\n"
+        "    marker.touch()\n"
+        "    time.sleep(60)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    async def kill_the_server(crew):
+        await crew.until(marker.exists)
+        (server,) = [s for key, s in launch._servers.items() if key[1] == ("slow_to_import",)]
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+
+    async def main():
+        crew = Crew(size=5, preload=["slow_to_import"])
+        killing = asyncio.create_task(kill_the_server(crew))
+        try:
+            await asyncio.wait_for(crew.pool.start(), 30)
+            await killing
+            assert len(crew.pool.pids) == 5
+        finally:
+            await crew.pool.close(0)
+
+    asyncio.run(main())

@@ -530,3 +530,35 @@ def test_the_executors_are_cheap_to_import():
     code = "import sys, pgflow_mp.executors.process; print({'dill', 'multiprocess', 'psycopg'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_pool_starts_after_its_modules_were_taken_out_of_the_module_table(tmp_path):
+    """As pytester does between the tests of a plugin."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import sys
+            from tests.executors.harness import play
+
+            before = set(sys.modules)
+
+            async def scenario(crew):
+                print(await crew.output(lambda: 1))
+
+            play(scenario)
+            for name in set(sys.modules) - before:
+                del sys.modules[name]
+            play(scenario)
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        timeout=3 * PATIENCE,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.returncode) == ("1\n1\n", 0), done.stderr

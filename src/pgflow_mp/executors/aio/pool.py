@@ -330,7 +330,7 @@ class LoopPool(Household):
         load = self._loads.pop(child, {})
         self._home.bury(child)
         if state is State.STARTING:
-            self._home.failed(error)
+            self._home.failed(error, began=child.began)
         elif state is State.IDLE:
             logger.warning("an idle child ended: %s", error)
             self._replace(pause=not child.tasks)

@@ -24,7 +24,7 @@ from pgflow_mp.executors.process import logs, wire
 from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
 from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
 from pgflow_mp.executors.process.output import to_stderr
-from pgflow_mp.executors.process.port import Port, State
+from pgflow_mp.executors.process.port import Port, State, launcher
 from pgflow_mp.executors.process.wire import Frame, Kind
 
 if TYPE_CHECKING:
@@ -160,9 +160,7 @@ class Household:
     def reload(self) -> None:
         """Replace all children by fresh ones that import the code as it is now; no call is lost."""
         if self._method == "forkserver":
-            from pgflow_mp.executors.process import launch
-
-            launch.renew(self._preload)
+            launcher().renew(self._preload)
         self._packer = Packer()
         for child in self._children:
             child.stale = True

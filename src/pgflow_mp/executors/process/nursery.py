@@ -8,6 +8,7 @@ would only repeat them.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,7 @@ class Nursery:
         self._sink = sink
         self._on_broken = on_broken
         self._failed_starts = 0
+        self._last_failure = -math.inf
         self._missing: dict[str, str] = {}
 
     def spawn(self) -> None:
@@ -121,8 +123,19 @@ class Nursery:
         self.children.discard(child)
         child.close()
 
-    def failed(self, reason: str, *, pause: bool = False) -> None:
-        """Count a failed start, and try again or break."""
+    def failed(self, reason: str, *, began: float | None = None, pause: bool = False) -> None:
+        """Count a failed start, and try again or break.
+
+        Args:
+            reason: What the child said, or what is known.
+            began: When it was started (loop time). Children that were under way together when the last failure was
+                met share its cause (their fork server was killed): only a start after it is another try.
+            pause: Whether to wait before the next try.
+        """
+        if began is not None and began < self._last_failure:
+            self.replace(pause=True)
+            return
+        self._last_failure = self._loop.time()
         self._failed_starts += 1
         if self._failed_starts < MAX_FAILED_STARTS:
             self.replace(pause=pause)
@@ -144,4 +157,4 @@ class Nursery:
         child.kill()
         tail = child.output.tail
         self.bury(child)
-        self.failed(f"it did not report within {self._recipe.start_timeout:g} s\n{tail}".strip())
+        self.failed(f"it did not report within {self._recipe.start_timeout:g} s\n{tail}".strip(), began=child.began)

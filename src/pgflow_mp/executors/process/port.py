@@ -9,6 +9,7 @@ open. A sentinel that fires without a status is no truth: the fork server died, 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from pgflow_mp.executors.process.wire import Frame, Inbox, Kind, Outbox, pack
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+    from types import ModuleType
 
     from pgflow_mp.executors.base import TaskCall
     from pgflow_mp.executors.process.output import OutputSink
@@ -90,7 +92,7 @@ class Port:
         Raises:
             OSError: No process could be started.
         """
-        from pgflow_mp.executors.process import launch  # imports dill: 60 ms that only a starting pool spends
+        launch = launcher()
 
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             pipe, their_pipe = launch.task_pipe()
@@ -226,6 +228,15 @@ class Port:
         for fd in (self._pipe, self.output.fd, self._process.sentinel):
             self._loop.remove_reader(fd)
         self._loop.remove_writer(self._pipe)
+
+
+def launcher() -> ModuleType:
+    """Import `launch`, and with it dill: 60 ms that only a starting pool spends.
+
+    Not by `from ... import`, which would find it on its package when it, and half of `multiprocess`, has been taken
+    out of `sys.modules` (pytester does that between tests): the halves do not work together.
+    """
+    return importlib.import_module("pgflow_mp.executors.process.launch")
 
 
 def _trace_file() -> int:

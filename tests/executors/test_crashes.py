@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from pgflow_mp.executors import Completed, Failed
 
-from .harness import call_of, is_alive, play, wait_until
+from .harness import Crew, call_of, is_alive, play, wait_until
 
 
 def exit_hard(flow_input):
@@ -239,6 +240,8 @@ def test_a_fork_server_that_dies_with_many_children_under_way_is_one_failed_star
     monkeypatch.syspath_prepend(str(tmp_path))
 
     async def kill_the_server(crew):
+        from pgflow_mp.executors.process import launch
+
         await crew.until(marker.exists)
         (server,) = [s for key, s in launch._servers.items() if key[1] == ("slow_to_import",)]
         os.kill(server._forkserver_pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgflow_mp.engine.drain import Drained, drain
+from pgflow_mp.engine.workoff import WorkedOff, work_off
 from pgflow_mp.errors import RunTimeout
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
@@ -69,9 +69,9 @@ class Batch:
             RunTimeout: The deadline passed before that.
         """
         __tracebackhide__ = True
-        drained = self._drain(deadline, skip=skip, until=until)
-        self._skipped += drained.skipped
-        if not drained.finished:
+        worked_off = self._work_off(deadline, skip=skip, until=until)
+        self._skipped += worked_off.skipped
+        if not worked_off.finished:
             late = next((run for run in self._read() if not run.ended), None)
             if late is not None:
                 raise RunTimeout(late.run_id, tell_timeout(late, deadline.seconds))
@@ -94,10 +94,10 @@ class Batch:
         runs = (self._client.get_run_with_states(run_id, conn=self._conn) for run_id in self.run_ids)
         return [FlowRun.of(run, self._skipped) for run in runs]
 
-    def _drain(self, deadline: Deadline, *, skip: bool, until: Callable[[], bool] | None) -> Drained:
+    def _work_off(self, deadline: Deadline, *, skip: bool, until: Callable[[], bool] | None) -> WorkedOff:
         __tracebackhide__ = True
         if self._executor == "inline":
-            return drain(
+            return work_off(
                 self._conn,
                 [self.definition],
                 self.run_ids,
@@ -106,9 +106,9 @@ class Batch:
                 skip=skip,
                 run=lambda call: self._run(call, deadline),
             )
-        from pytest_pgflow._process import drain_in_processes
+        from pytest_pgflow._process import work_off_in_processes
 
-        return drain_in_processes(
+        return work_off_in_processes(
             self._dsn,
             self._conn,
             self.definition,

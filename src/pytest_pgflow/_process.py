@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from pgflow_mp.core.queries.runs import get_run
 from pgflow_mp.core.queries.tasks import skip_delays
 from pgflow_mp.core.statement import execute
-from pgflow_mp.engine.drain import Drained
 from pgflow_mp.engine.worker import Worker
+from pgflow_mp.engine.workoff import WorkedOff
 from pgflow_mp.executors.base import Failed
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LOOK_SECONDS = 0.01
 STOP_SECONDS = 20.0
 
 
-def drain_in_processes(
+def work_off_in_processes(
     dsn: str,
     conn: psycopg.Connection[Any],
     flow: FlowDefinition,
@@ -46,8 +46,8 @@ def drain_in_processes(
     out_of_time: Callable[[], bool],
     until: Callable[[], bool] | None = None,
     skip: bool = True,
-) -> Drained:
-    """Run tasks of these runs in child processes until all of them have ended; as `pgflow_mp.engine.drain.drain`."""
+) -> WorkedOff:
+    """Run tasks of these runs in child processes until they have ended; as `pgflow_mp.engine.workoff.work_off`."""
     skipped: list[SkippedDelay] = []
     left = list(run_ids)
     with _working(dsn, flow, run_ids, processes) as failure:
@@ -55,11 +55,11 @@ def drain_in_processes(
             while left and _has_ended(conn, left[0]):
                 del left[0]
             if not left or (until and until()):
-                return Drained(finished=True, skipped=tuple(skipped))
+                return WorkedOff(finished=True, skipped=tuple(skipped))
             if failure:
                 raise failure[0]
             if out_of_time():
-                return Drained(finished=False, skipped=tuple(skipped))
+                return WorkedOff(finished=False, skipped=tuple(skipped))
             if skip:
                 found = execute(conn, skip_delays(left))
                 skipped += found

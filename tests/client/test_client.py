@@ -24,7 +24,7 @@ from pgflow_mp import (
     step,
 )
 from pgflow_mp.client import PgFlow
-from pgflow_mp.engine.drain import drain
+from pgflow_mp.engine import workoff
 
 
 class Greet(Flow):
@@ -51,7 +51,7 @@ def app(pgflow_dsn):
 
 
 def work_off(conn, run_id):
-    assert drain(conn, [Greet.definition], [run_id], out_of_time=lambda: False).finished
+    assert workoff.work_off(conn, [Greet.definition], [run_id], out_of_time=lambda: False).finished
 
 
 def runs(conn):

@@ -2,7 +2,7 @@
 
 The same statements as the worker's (claim, settle) and the same way from a claimed row to a call, driven one after
 the other until the runs have ended. What a worker would wait for, a retry or a start delay, is skipped in the
-database on request, and reported. It is what tests run on: handlers run in the thread that called `drain`, so
+database on request, and reported. It is what tests run on: handlers run in the thread that called `work_off`, so
 breakpoints, monkeypatches and coverage work in them.
 """
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import psycopg
 
 import pgflow_mp
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.runs import get_run
 from pgflow_mp.core.queries.tasks import claim_tasks, give_back_tasks, settle_tasks, skip_delays
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
@@ -47,8 +48,8 @@ PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Drained:
-    """How a drain ended.
+class WorkedOff:
+    """How working off runs ended.
 
     Attributes:
         finished: Whether it did what it was asked; False when the time was up.
@@ -59,7 +60,7 @@ class Drained:
     skipped: tuple[SkippedDelay, ...]
 
 
-def drain(
+def work_off(
     conn: psycopg.Connection[Any],
     flows: Sequence[FlowDefinition],
     run_ids: Sequence[UUID],
@@ -68,35 +69,35 @@ def drain(
     until: Callable[[], bool] | None = None,
     skip: bool = True,
     run: Callable[[TaskCall], Outcome] = run_inline,
-) -> Drained:
+) -> WorkedOff:
     """Run tasks of these runs until all of them have ended.
 
     Args:
-        conn: A connection in autocommit mode; this drain's alone meanwhile.
+        conn: A connection in autocommit mode; used by nobody else meanwhile.
         flows: The flows of the runs, with handlers.
         run_ids: The runs; tasks of others are not touched.
         out_of_time: Asked between tasks; a handler that hangs is not interrupted.
         until: Stop as soon as this is true; asked between tasks.
         skip: Skip delays in the database; otherwise wait for them.
-        run: Runs one call. An exception from it ends the drain; the task is given back.
+        run: Runs one call. An exception from it ends the work; the task is given back.
     """
     skipped: list[SkippedDelay] = []
     with _registered(conn, flows) as worker_ids:
         drive = _Drive(conn, flows, worker_ids, run_ids, run, most=1 if until else MOST_TASKS)
         while drive.open and not (until and until()):
             if out_of_time():
-                return Drained(finished=False, skipped=tuple(skipped))
+                return WorkedOff(finished=False, skipped=tuple(skipped))
             if drive.work() or drive.ended_meanwhile():
                 continue
             found = execute(conn, skip_delays(drive.open)) if skip else []
             skipped += found
             if not found:
                 time.sleep(PAUSE_SECONDS)
-    return Drained(finished=True, skipped=tuple(skipped))
+    return WorkedOff(finished=True, skipped=tuple(skipped))
 
 
 class _Drive:
-    """The state of one drain: the runs that are open, and how many tasks to claim at once."""
+    """The state of the work: the runs that are open, and how many tasks to claim at once."""
 
     def __init__(
         self,
@@ -172,8 +173,7 @@ class _Drive:
 def _refused(outcome: Outcome, error: psycopg.Error) -> Failed:
     if isinstance(outcome, Failed):
         raise error
-    reason = str(error).strip().split("\n", 1)[0]
-    text = f"The database refused the output of step {outcome.call.step.slug!r}: {reason}"
+    text = f"The database refused the output of step {outcome.call.step.slug!r}: {sentence_of(error)}"
     return Failed(outcome.call, text, "output", seconds=outcome.seconds)
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 
 import psycopg
 import pytest
@@ -120,6 +121,15 @@ def test_the_two_commands_of_the_readme_are_one_line_each():
         (command,) = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
         assert command.count("\n") == 1
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+
+
+def test_the_layers_of_design_md_are_those_that_are_checked():
+    text = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    picture = text.partition("## Layers")[2].partition("```\n")[2].partition("```")[0]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    checked = [{name.strip().rpartition(".")[2] for name in layer.split("|")} for layer in contract["layers"]]
+    assert [set(line[:39].split()) for line in picture.splitlines()] == checked
 
 
 def test_cli_md_names_every_option_and_every_exit_code():

@@ -378,14 +378,27 @@ class Programs(World, RuleBasedStateMachine):
         self.check()
 
     @precondition(has_runs)
-    @rule(repeat=st.sampled_from([1, 1, 4]))
-    def requeue_stalled_tasks(self, repeat) -> None:
-        """Time passes, then the contract's recovery; repeated until it gives up, when nobody settles meanwhile."""
-        for _ in range(repeat):
-            if repeat > 1:
-                self._start_all()
-                self.wait(1000)
+    @rule()
+    def requeue_stalled_tasks(self) -> None:
+        self._requeue_stalled()
+
+    @precondition(has_runs)
+    @rule(data=st.data(), then=st.sampled_from(["settle", "give back", "nothing"]))
+    def stall_for_good(self, data, then) -> None:
+        """The contract gives up on what is running; its worker may come back, and its tasks may be taken up again."""
+        for _ in range(STALLS + 1):
+            self._start_all()
+            self.wait(1000)
             self._requeue_stalled()
+        given_up = [
+            Ticket(run_id, key, task.attempts, task.worker) for run_id, key, task in self._tasks() if task.given_up
+        ]
+        if then == "settle":
+            self._settle([self._draw_settlement(data, ticket, failures=7) for ticket in given_up[:4]])
+        elif then == "give back":
+            self._give_back([ticket for ticket in given_up if ticket.worker], 0)
+        self._claim(list(self.flows.values()), 100, OTHER)
+        self.check()
 
     def _requeue_stalled(self) -> None:
         """core ST-1 to ST-5, generations 2.7."""

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from pgflow_mp.executors.base import FailureReason
 
 
+MAX_PAYLOAD_MB = 64
+"""Postgres takes up to 256 MB in one jsonb string, and every worker pays for it; see `_check_size`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a handler ended.
@@ -83,11 +87,22 @@ async def perform_async(step: StepDefinition, ctx: Context, input: bytes, flow_i
 
 def _returned(step: StepDefinition, value: Any, seconds: float) -> Verdict:
     try:
-        return Verdict(seconds, output=jsonvalue.encode(value))
+        output = jsonvalue.encode(value)
+        _check_size(output)
+        return Verdict(seconds, output=output)
     except OutputError as error:
         return _failed(step, error, "output", seconds)
     except Exception as error:  # noqa: BLE001 - a conversion of the user's own (a model's dump) may raise anything
         return _failed(step, error, "output", seconds)
+
+
+def _check_size(output: str | None) -> None:
+    """Refuse here, in its own process, what would hold up everybody's results on its way to the database (D-6)."""
+    if output is not None and len(output) > MAX_PAYLOAD_MB * 1024 * 1024:
+        raise OutputError(
+            f"the output is too large: {len(output) / 1024 / 1024:.0f} MB of JSON, the limit is {MAX_PAYLOAD_MB} MB; "
+            "store it where large things are (a file, a bucket, a table) and return where it is"
+        )
 
 
 def _failed(step: StepDefinition, error: BaseException, reason: FailureReason, seconds: float) -> Verdict:

@@ -100,11 +100,3 @@ class Echo(Flow, max_attempts=1):
     @map_step
     def echo(item):
         return item
-
-
-class Huge(Flow, max_attempts=1):
-    """Returns more than a jsonb string holds."""
-
-    @step
-    def shout():
-        return "x" * (300 << 20)

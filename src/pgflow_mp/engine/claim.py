@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import claim_tasks
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST, reason
+from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.returning import key_of_claim
 from pgflow_mp.engine.sources import sources_of
 from pgflow_mp.engine.wait import wait_for_event
@@ -129,7 +130,7 @@ class Claimer:
                 delay = backoff.next()
                 self._reconciler.doubt()
                 kind = "lost the database" if isinstance(error, LOST) else "was refused"
-                logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, reason(error))
+                logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, sentence_of(error))
                 await wait_for_event(self._stopped, delay)
                 continue
             backoff.reset()

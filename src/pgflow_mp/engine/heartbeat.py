@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.workers import heartbeat
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +59,7 @@ class Heart:
             try:
                 await self._beat()
             except (psycopg.Error, OSError) as error:
-                logger.warning("heartbeat failed: %s", reason(error))
+                logger.warning("heartbeat failed: %s", sentence_of(error))
                 await asyncio.sleep(backoff.next())
             else:
                 backoff.reset()

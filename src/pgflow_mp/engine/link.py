@@ -123,11 +123,6 @@ def severed_after(connection: psycopg.AsyncConnection[tuple[object, ...]], secon
         timer.cancel()
 
 
-def reason(error: BaseException) -> str:
-    """Return what went wrong in one line: libpq's hints below it are for a person at a terminal."""
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__
-
-
 def sever(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
     """End the traffic on the connection's socket: whoever waits for it reads the end of the stream at once."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as shared:

@@ -19,9 +19,10 @@ from uuid import uuid4
 
 import psycopg
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.statement import Statement, nothing
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST, reason, sever, severed_after
+from pgflow_mp.engine.link import LOST, sever, severed_after
 from pgflow_mp.engine.wait import wait_for_event
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Listener:
                     await self._listen()
                 except LOST as error:
                     if not self._pause >= DEAF_SECONDS:
-                        logger.warning("lost the notification connection; polling goes on: %s", reason(error))
+                        logger.warning("lost the notification connection; polling goes on: %s", sentence_of(error))
                 self.hears = False
                 await self._link.close()
                 await asyncio.sleep(self._pause)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import recover_tasks
 from pgflow_mp.core.queries.workers import list_processes, mark_workers_stopped
 from pgflow_mp.engine.host import is_gone
-from pgflow_mp.engine.link import reason
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Recovery:
             try:
                 await self.recover()
             except (psycopg.Error, OSError) as error:
-                logger.warning("recovery failed: %s", reason(error))
+                logger.warning("recovery failed: %s", sentence_of(error))
             await asyncio.sleep(RECOVER_SECONDS)
 
     async def recover(self) -> None:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import TaskKey, give_back_tasks
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST, reason
+from pgflow_mp.engine.link import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +46,7 @@ class Returner:
             try:
                 await self._link.run(give_back_tasks(tasks, delay=delay))
             except LOST as error:
-                logger.warning("giving %d tasks back failed: %s", len(tasks), reason(error))
+                logger.warning("giving %d tasks back failed: %s", len(tasks), sentence_of(error))
                 await asyncio.sleep(backoff.next())
             else:
                 self._holding.returned(tasks)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
 from pgflow_mp.engine.backoff import Backoff
-from pgflow_mp.engine.link import LOST, reason
+from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.returning import key_of_call
 from pgflow_mp.executors.base import Completed, Failed
 
@@ -91,7 +92,7 @@ class Settler:
                     "settling %d tasks failed, trying again in %.1f s: %s",
                     len(batch),
                     delay,
-                    reason(error),
+                    sentence_of(error),
                 )
                 await asyncio.sleep(delay)
             except psycopg.Error as error:
@@ -110,11 +111,11 @@ class Settler:
             await self._settle(batch[middle:])
         elif isinstance(batch[0], Completed):
             call = batch[0].call
-            text = f"The database refused the output of step {call.step.slug!r}: {reason(error)}"
+            text = f"The database refused the output of step {call.step.slug!r}: {sentence_of(error)}"
             await self._settle([Failed(call, text, "output", seconds=batch[0].seconds)])
         else:
             # Its claim runs out and recovery takes the task; nothing is lost.
-            logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, reason(error))
+            logger.error("the database refuses a failure of %s: %s", batch[0].call.step.slug, sentence_of(error))
             self._holding.settled([key_of_call(batch[0].call)])
 
 

@@ -385,7 +385,7 @@ def test_close_kills_what_does_not_finish_in_time_and_returns_it():
         crew.pool.submit(long)
         began = time.monotonic()
         assert await crew.pool.close(2) == [long]
-        assert 2 <= time.monotonic() - began < 6
+        assert 2 <= time.monotonic() - began < 20
         assert [o.call for o in crew.outcomes] == [short]
 
     play(scenario)

@@ -47,17 +47,16 @@ class BothSides(World):
         claimed = self.db.claim(
             [flow.slug for flow in chosen], [worker] * len(chosen), [quantity] * len(chosen), only_runs
         )
-        assert len(claimed) <= quantity
-        room = quantity
+        queues: dict[str, list[tuple[uuid.UUID, tuple[str, int]]]] = {}
         for flow in chosen:
-            mine = [task for task in claimed if self.runs[task.run].flow is flow]
-            waiting = self._waiting(flow, only_runs)
-            if flow.step_queues:  # later steps first, so that runs end before new ones start
-                waiting.sort(key=lambda each: -flow.steps.index(flow.step(each[1][0])))
-                assert {(task.run, task.key) for task in mine} == set(waiting[:room])
-            else:
-                assert [(task.run, task.key) for task in mine] == waiting[:room]
-            room -= len(mine)
+            for run_id, key in self._waiting(flow, only_runs):
+                queues.setdefault(flow.queue(key[0]), []).append((run_id, key))
+        sources = sum(len(flow.queues) for flow in chosen)
+        for queue, waiting in queues.items():  # the oldest ones, and no queue less than its part
+            mine = [(t.run, t.key) for t in claimed if self.runs[t.run].flow.queue(t.key[0]) == queue]
+            assert mine == waiting[: len(mine)]
+            assert len(mine) >= min(len(waiting), quantity // sources)
+        assert len(claimed) == min(quantity, sum(map(len, queues.values())))
         return [self._started(task, worker, ours=True) for task in claimed]
 
     def _started(self, task, worker, *, ours: bool) -> Ticket:

@@ -14,9 +14,7 @@ from .database import Database
 
 LONG = int(os.environ.get("PGFLOW_MODEL_EXAMPLES", "0"))
 
-settings.register_profile(
-    "model-quick", max_examples=60, stateful_step_count=25, deadline=None, derandomize=True, database=None
-)
+settings.register_profile("model-quick", max_examples=60, stateful_step_count=25, deadline=None, database=None)
 settings.register_profile(
     "model-long", max_examples=max(LONG, 1), stateful_step_count=40, deadline=None, print_blob=True
 )
@@ -32,9 +30,7 @@ def model_settings():
 def crowd_settings():
     """As many jobs as fit in a few seconds; nothing to shrink, since no two executions are alike."""
     jobs = max(LONG // 20, 1) if LONG else 5
-    return settings(
-        settings.get_profile("model-quick"), max_examples=jobs, derandomize=not LONG, phases=[Phase.generate]
-    )
+    return settings(settings.get_profile("model-quick"), max_examples=jobs, phases=[Phase.generate])
 
 
 @pytest.fixture(scope="session")

@@ -138,13 +138,13 @@ class Programs(BothSides, RuleBasedStateMachine):
         """Mostly what the children need."""
         step = run.flow.by_slug.get(slug) if run else None
         if step and not step.is_map and any(child.is_map for child in run.flow.children(slug)):
-            return data.draw(strategies.ARRAY_OUTPUTS if data.draw(st.integers(0, 7)) else strategies.OUTPUTS)
+            return data.draw(strategies.ARRAY_OUTPUTS if data.draw(st.integers(0, 3)) else strategies.OUTPUTS)
         return data.draw(strategies.OUTPUTS)
 
     def _draw_settlement(self, data, ticket: Ticket, *, failures: int) -> Settlement:
         told = {"run": ticket.run, "key": ticket.key, "attempt": ticket.attempt, "worker": ticket.worker}
         if data.draw(st.integers(0, 9)) < failures:
-            retryable = data.draw(st.sampled_from([True, True, False]))
+            retryable = data.draw(st.booleans())
             return Settlement(**told, error=data.draw(st.sampled_from(["boom", "", "späť\nline"])), retryable=retryable)
         return Settlement(**told, output=self._draw_output(data, self.runs.get(ticket.run), ticket.key[0]))
 
@@ -175,19 +175,22 @@ class Programs(BothSides, RuleBasedStateMachine):
         self._settle(told)
 
     @precondition(has_runs)
-    @rule(data=st.data(), quantity=st.integers(1, 6))
-    def work(self, data, quantity) -> None:
-        """A worker's turn: claim, run, settle all at once."""
-        self._work(data, quantity, failures=0)
+    @rule(data=st.data(), turns=st.integers(1, 4), quantity=st.sampled_from([6, 3, 1]))
+    def work(self, data, turns, quantity) -> None:
+        """A worker's turns: claim, run, settle all at once."""
+        for _ in range(turns):
+            self._work(data, quantity, failures=0)
 
     @precondition(has_runs)
-    @rule(data=st.data(), quantity=st.integers(1, 6))
-    def work_with_failures(self, data, quantity) -> None:
-        self._work(data, quantity, failures=4)
+    @rule(data=st.data(), turns=st.integers(1, 4), quantity=st.sampled_from([6, 3, 1]))
+    def work_with_failures(self, data, turns, quantity) -> None:
+        for _ in range(turns):
+            self._work(data, quantity, failures=5)
 
     def _work(self, data, quantity: int, failures: int) -> None:
         tickets = self._claim(list(self.flows.values()), quantity, OURS)
-        self._settle([self._draw_settlement(data, ticket, failures=failures) for ticket in tickets])
+        if tickets:
+            self._settle([self._draw_settlement(data, ticket, failures=failures) for ticket in tickets])
 
     def _draw_task(self, data) -> tuple[uuid.UUID, tuple[str, int]]:
         """Any task there is, whatever its status, or one that does not exist."""
@@ -244,9 +247,11 @@ class Programs(BothSides, RuleBasedStateMachine):
             self.wait(1000)
             self._requeue_stalled()
         elif how == "lost":
-            self.worker_goes(OURS, "stopped")
+            for worker in (OURS, OTHER):
+                self.worker_goes(worker, "silent")
             self._recover()
-            self.worker_goes(OURS, "back")
+            for worker in (OURS, OTHER):
+                self.worker_goes(worker, "back")
         else:
             self._give_back([ticket for ticket in before if ticket.worker], 0)
         self._claim(list(self.flows.values()), 100, OTHER)

@@ -24,6 +24,7 @@ PATTERNS = st.sampled_from([{}, {"k": 1}, {"k": 2}, {"k": {}}, {"k": []}, {"k": 
 PARENT_PATTERNS = PATTERNS | st.sampled_from([[], [1], [{}], [{"k": 1}], None, 1, True, "k"])
 
 MODES = st.sampled_from(["skip", "skip-cascade", "fail"])
+UNMET_MODES = st.sampled_from(["skip", "skip", "skip-cascade", "skip-cascade", "fail"])
 
 
 @st.composite
@@ -38,17 +39,19 @@ def conditions(draw, parents: tuple[str, ...]) -> Json | None:
 def steps(draw, slug: str, earlier: list[str]) -> Step:
     kind = draw(st.sampled_from(["single", "single", "map"]))
     most = min(len(earlier), 1 if kind == "map" else 3)
-    parents = tuple(draw(st.lists(st.sampled_from(earlier), max_size=most, unique=True))) if earlier else ()
-    conditional = draw(st.integers(0, 5))  # none, most of the time
+    least = min(len(earlier), draw(st.sampled_from([1, 1, 0])))
+    parents = draw(st.lists(st.sampled_from(earlier), min_size=least, max_size=most, unique=True)) if earlier else []
+    parents = tuple(parents)
+    conditional = draw(st.sampled_from([(), (), (), (), ("when",), ("unless",), ("when", "unless")]))
     return Step(
         slug,
         kind,
         parents,
-        when=draw(conditions(parents)) if conditional in (3, 5) else None,
-        unless=draw(conditions(parents)) if conditional in (4, 5) else None,
-        when_unmet=draw(MODES) if conditional > 2 else "skip",
+        when=draw(conditions(parents)) if "when" in conditional else None,
+        unless=draw(conditions(parents)) if "unless" in conditional else None,
+        when_unmet=draw(UNMET_MODES) if conditional else "skip",
         when_exhausted=draw(MODES),
-        max_attempts=draw(st.sampled_from([None, None, 0, 1, 2])),
+        max_attempts=draw(st.sampled_from([None, 1, 2, 0])),
         base_delay=draw(st.sampled_from([None, None, 0, 100, 50_000])),
         timeout=draw(st.sampled_from([None, None, 300])),
         start_delay=draw(st.sampled_from([None, None, None, 0, 300])),
@@ -64,7 +67,7 @@ def flows(draw, slug: str) -> Flow:
     return Flow(
         slug,
         tuple(made),
-        max_attempts=draw(st.sampled_from([3, 1, 2])),
+        max_attempts=draw(st.sampled_from([2, 3, 1])),
         base_delay=draw(st.sampled_from([0, 100])),
         timeout=draw(st.sampled_from([100, 300])),
         step_queues=slug == STEP_FLOW,

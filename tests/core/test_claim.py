@@ -378,6 +378,18 @@ class TestSkipDelays:
         assert machine.skip_delays(run) == []
         assert sorted((t.step, t.run) for t in machine.claim("f")) == [("a", run), ("b", run)]
 
+    def test_a_task_that_another_session_is_claiming_is_left_alone(self, machine):
+        """D-2: no waiting for a claim while holding what the claim wants, and what the claim has hidden stays so."""
+        machine.flow("f", a=single(start_delay=600), b=single(start_delay=600))
+        run = machine.start("f")
+        messages = [machine.task(run, step, "message_id") for step in "ab"]
+        claiming = machine.another_session()
+        with claiming.conn, claiming.conn.transaction():
+            claiming.start_tasks("f", messages[:1])
+            machine.conn.execute("set lock_timeout = '5s'")
+            assert [step for step, *_ in machine.skip_delays(run)] == ["b"]
+        assert machine.visible_in(run, "a") > 50
+
     def test_running_tasks_stay_hidden(self, machine):
         machine.flow("f", a=single())
         run = machine.start("f")

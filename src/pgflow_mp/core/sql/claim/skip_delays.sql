@@ -1,6 +1,8 @@
 -- Makes the messages of queued tasks of the given runs visible at once: retry and start delays take no time (for
 -- tests).
 -- Returns the tasks that were waiting and for how many seconds they still would have.
+-- Locks task rows before their queue rows, as a claim does, and leaves those alone that another session is at work
+-- on (D-2).
 create or replace function pgflow_mp.skip_delays(run_ids uuid[])
 returns table (run_id uuid, step_slug text, task_index int, seconds double precision)
 language plpgsql
@@ -15,11 +17,16 @@ declare
   awake text[] := '{}';
 begin
   for batch in
+    with queued as materialized (
+      select t.queue_name, t.run_id, t.step_slug, t.task_index, t.message_id
+      from pgflow.step_tasks as t
+      where t.run_id = any(skip_delays.run_ids)
+        and t.status = 'queued'
+      for update skip locked
+    )
     select t.queue_name, array_agg(t.run_id) as run_ids, array_agg(t.step_slug) as step_slugs,
       array_agg(t.task_index) as task_indexes, array_agg(t.message_id) as message_ids
-    from pgflow.step_tasks as t
-    where t.run_id = any(skip_delays.run_ids)
-      and t.status = 'queued'
+    from queued as t
     group by t.queue_name
     order by t.queue_name
   loop

@@ -54,7 +54,7 @@ class BothSides(World):
         sources = sum(len(flow.queues) for flow in chosen)
         for queue, waiting in queues.items():  # the oldest ones, and no queue less than its part
             mine = [(t.run, t.key) for t in claimed if self.runs[t.run].flow.queue(t.key[0]) == queue]
-            assert mine == waiting[: len(mine)]
+            assert mine == waiting[: len(mine)], f"{queue}: {mine} instead of {waiting}, oldest first"
             assert len(mine) >= min(len(waiting), quantity // sources)
         assert len(claimed) == min(quantity, sum(map(len, queues.values())))
         return [self._started(task, worker, ours=True) for task in claimed]

@@ -79,7 +79,7 @@ class Crew:
         self.random = random.Random(seed)
         self.stop = threading.Event()
         self.errors: list[BaseException] = []
-        self.deadlocks = 0
+        self.deadlocks: list[str] = []
         self.losses = 0
         self.kills_left = 30
         # A task that is lost four times has failed (D-3), which would be another outcome than the expected one.
@@ -147,8 +147,8 @@ class Member(threading.Thread):
                     conn = psycopg.connect(self.crew.dsn, autocommit=True, application_name=self.name_of_session)
                     self.database = Database(conn)
                 return getattr(self.database, method)(*args)
-            except _CURED_BY_REPEATING:
-                self.crew.deadlocks += 1
+            except _CURED_BY_REPEATING as error:
+                self.crew.deadlocks.append(f"{method}: {error}\n{error.diag.message_detail}\n{error.diag.context}")
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self._disconnect()
                 self.crew.losses += 1

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from .database import FLOWS, SLUGS, STEP_FLOW
 from .definition import Flow, Json, Step
+from .values import ELEMENTS, OBJECTS, SCALARS
 
-SCALARS = st.sampled_from([None, False, True, 0, 1, 2, "", "k", 0.5])
-SMALL = st.sampled_from([{}, {"k": 1}, {"k": 2}, {"k": {"m": 1}}, {"k": [1, 2]}])
-ELEMENTS = SCALARS | SMALL | st.sampled_from([[], [1], [[1]]])
-ARRAYS = st.lists(ELEMENTS, max_size=4)
-VALUES = SMALL | ARRAYS | SCALARS
+ARRAYS = st.lists(st.sampled_from(ELEMENTS), max_size=4)
+NO_ARRAYS = st.sampled_from([*OBJECTS, *SCALARS])
+VALUES = NO_ARRAYS | ARRAYS
 SQL_NULL = st.none()
 
 OUTPUTS = st.builds(Json, VALUES) | SQL_NULL

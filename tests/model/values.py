@@ -1,6 +1,10 @@
-"""JSON values as jsonb sees them: equality, containment, names of types."""
+"""JSON values that programs use, and how jsonb sees them: equality, containment, names of types."""
 
 from __future__ import annotations
+
+SCALARS = [None, False, True, 0, 1, 2, "", "k", 0.5]
+OBJECTS = [{}, {"k": 1}, {"k": 2}, {"k": {"m": 1}}, {"k": [1, 2]}]
+ELEMENTS = [*SCALARS, *OBJECTS, [], [1], [[1]]]
 
 
 def json_type(value: object) -> str:

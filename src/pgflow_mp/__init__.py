@@ -1,7 +1,7 @@
 """pgflow for Python: flows in Postgres, steps in real processes.
 
-Everything a flow is written with is here and needs no database; `PgFlow`, which talks to one, is
-imported when it is first asked for, so that importing a module of flows stays cheap.
+Everything a flow is written with is here and needs no database; `PgFlow` and `AsyncPgFlow`, which talk to one,
+are imported when they are first asked for, so that importing a module of flows stays cheap.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from pgflow_mp.flow import Flow, map_step, step
 from pgflow_mp.results import Run, StepState, StepTask
 
 if TYPE_CHECKING:
-    from pgflow_mp.client import PgFlow
+    from pgflow_mp.client import AsyncPgFlow, PgFlow
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncPgFlow",
     "Context",
     "DatabaseUnreachable",
     "DefinitionError",
@@ -74,10 +75,13 @@ __all__ = [
 ]
 
 
+_CLIENT = ("AsyncPgFlow", "PgFlow")
+
+
 def __getattr__(name: str) -> Any:
-    if name == "PgFlow":
+    if name in _CLIENT:
         # By name, not by statement: the root is imported by every layer and must depend on none above it.
-        return importlib.import_module("pgflow_mp.client").PgFlow
+        return getattr(importlib.import_module("pgflow_mp.client"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -35,15 +35,30 @@ def connect(dsn: str, *, autocommit: bool = True, purpose: str = "client") -> ps
         DatabaseUnreachable: Nobody answers there, or the server refuses us.
     """
     try:
-        return psycopg.connect(
-            dsn,
-            autocommit=autocommit,
-            prepare_threshold=None,  # a pooler in transaction mode hands out another connection for each statement
-            application_name=f"pgflow-mp {purpose}",
-            connect_timeout=patience(dsn),
-        )
+        return psycopg.connect(dsn, autocommit=autocommit, **_settings(dsn, purpose))
     except psycopg.Error as error:
         raise unreachable(dsn, error) from None
+
+
+async def connect_async(dsn: str, *, autocommit: bool = True, purpose: str = "client") -> psycopg.AsyncConnection[Any]:
+    """Open a connection: `connect`, awaited.
+
+    Raises:
+        InvalidDsn: The DSN does not parse.
+        DatabaseUnreachable: Nobody answers there, or the server refuses us.
+    """
+    try:
+        return await psycopg.AsyncConnection.connect(dsn, autocommit=autocommit, **_settings(dsn, purpose))
+    except psycopg.Error as error:
+        raise unreachable(dsn, error) from None
+
+
+def _settings(dsn: str, purpose: str) -> dict[str, Any]:
+    return {
+        "prepare_threshold": None,  # a pooler in transaction mode hands out another connection for each statement
+        "application_name": f"pgflow-mp {purpose}",
+        "connect_timeout": patience(dsn),
+    }
 
 
 def patience(dsn: str) -> int:

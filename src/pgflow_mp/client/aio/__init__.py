@@ -1,0 +1,1 @@
+"""The awaited face: the source of both (see `pgflow_mp.client`)."""

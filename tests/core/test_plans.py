@@ -129,6 +129,17 @@ def test_recovery_does_not_look_at_history(machine):
     assert_looks_at_little(counters.since(), 10)
 
 
+def test_plans_are_made_once(pgflow_conn):
+    """What looks up by key has one good plan; making it anew for each call costs more than a single task's work."""
+    planned = rows(
+        pgflow_conn,
+        "select proname, 'plan_cache_mode=force_generic_plan' = any(proconfig) from pg_proc "
+        "where pronamespace = 'pgflow_mp'::regnamespace and 'enable_seqscan=off' = any(proconfig)",
+    )
+    assert len(planned) > 30
+    assert [name for name, once in planned if not once] == []
+
+
 def test_most_updates_are_heap_only(machine):
     """No index mentions what changes; the fillfactor leaves room for the first update of each row."""
     for _ in range(5):

@@ -9,6 +9,7 @@ create or replace function pgflow_mp._advance_runs(run_ids uuid[], strict boolea
 returns void
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -18,6 +19,10 @@ declare
   taskless boolean;
   ready boolean;
 begin
+  if cardinality(run_ids) = 0 then
+    return;
+  end if;
+
   select
     bool_or(st.required_input_pattern is not null or st.forbidden_input_pattern is not null),
     bool_or(s.initial_tasks = 0),

@@ -8,6 +8,7 @@ create or replace function pgflow_mp._count_off_steps(run_ids uuid[], steps int,
 returns uuid[]
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

@@ -3,6 +3,7 @@ create or replace function pgflow_mp._live_runs(run_ids uuid[])
 returns uuid[]
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 as $$
 declare

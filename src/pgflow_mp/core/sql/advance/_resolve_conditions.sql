@@ -9,6 +9,7 @@ create or replace function pgflow_mp._resolve_conditions(run_ids uuid[], strict 
 returns boolean
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

@@ -4,6 +4,7 @@ create or replace function pgflow_mp._skip_unmet_steps(run_ids uuid[], step_slug
 returns void
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

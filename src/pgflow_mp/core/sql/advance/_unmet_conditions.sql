@@ -6,6 +6,7 @@ returns table (run_id uuid, step_slug text, step_index int, when_unmet text)
 language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

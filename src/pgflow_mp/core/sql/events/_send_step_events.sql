@@ -10,6 +10,7 @@ create or replace function pgflow_mp._send_step_events(kind text, run_ids uuid[]
 returns void
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

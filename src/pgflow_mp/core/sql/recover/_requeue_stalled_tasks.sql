@@ -6,6 +6,7 @@ create or replace function pgflow_mp._requeue_stalled_tasks(margin double precis
 returns setof text
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

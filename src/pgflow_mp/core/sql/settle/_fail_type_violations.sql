@@ -8,6 +8,7 @@ create or replace function pgflow_mp._fail_type_violations(
 returns int[]
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

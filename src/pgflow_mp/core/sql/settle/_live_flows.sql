@@ -3,6 +3,7 @@ create or replace function pgflow_mp._live_flows(run_ids uuid[], step_slugs text
 returns text[]
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off

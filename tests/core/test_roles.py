@@ -168,6 +168,7 @@ def test_a_client_can_start_and_read_and_nothing_else(installed):
             "pgflow.start_flow_with_states",
             "pgflow_mp.flow_details",
             "pgflow_mp.get_run",
+            "pgflow_mp.queue_depths",
             "pgflow_mp.run_details",
             "pgflow_mp.start_flows",
         ]

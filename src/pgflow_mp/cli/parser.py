@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
     from collections.abc import Sequence
 
+_LAST_PORT = 65535
+
 _ABOUT = "pgflow workflows from Python: Postgres keeps the state, steps run in processes of their own."
 
 _EXAMPLES = """\
@@ -134,6 +136,10 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         help="where to listen for notifications, past a pooler in transaction mode; default: the same DSN",
     )  # fmt: skip
     serve.add_argument(
+        "--http", type=_address, metavar="HOST:PORT",
+        help="answer /healthz, /readyz, /status and /metrics there; PORT alone: on loopback; default: off",
+    )  # fmt: skip
+    serve.add_argument(
         "--max-tasks-per-child", type=_count, metavar="N", help="replace a child process after so many tasks"
     )
     serve.add_argument(
@@ -195,6 +201,13 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > _LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no address: write HOST:PORT or PORT, as in 127.0.0.1:8080")
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
 def _seconds(text: str) -> float:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pgflow_mp.cli import logs
 from pgflow_mp.cli.compile import compile_all, refuse
 from pgflow_mp.cli.database import required_dsn
+from pgflow_mp.cli.endpoints import Endpoints
 from pgflow_mp.cli.exits import FAILED, OK, sentence_of
 from pgflow_mp.cli.loading import modules_of
+from pgflow_mp.cli.probes import Probes
 from pgflow_mp.cli.reloading import Code
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError
@@ -24,6 +27,7 @@ from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import AsyncIterator
 
     from pgflow_mp.definition import FlowDefinition
 
@@ -71,11 +75,27 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.wanted.set)
     reloading = asyncio.create_task(reloader.run())
     try:
-        await worker.run()
+        async with _answering(arguments.http, worker, dsn):
+            await worker.run()
     finally:
         reloading.cancel()
         await asyncio.wait([reloading])
     return worker.left_claimed
+
+
+@asynccontextmanager
+async def _answering(where: tuple[str, int] | None, worker: Worker, dsn: str) -> AsyncIterator[None]:
+    """Answer probes over HTTP, if that is wanted."""
+    if where is None:
+        yield
+        return
+    probes = Probes(worker, dsn)
+    try:
+        with Endpoints(where, probes.routes()) as endpoints:
+            logger.info("listening on %s for %s", endpoints.url, ", ".join(probes.routes()))
+            yield
+    finally:
+        await probes.close()
 
 
 def _stop_on_signals(worker: Worker, grace: float) -> None:

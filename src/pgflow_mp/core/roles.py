@@ -37,6 +37,7 @@ _CLIENT_FUNCTIONS = (
     "pgflow_mp.get_run",
     "pgflow_mp.run_details",
     "pgflow_mp.flow_details",
+    "pgflow_mp.queue_depths",
 )
 # Who may execute this one is a worker; nobody else needs it.
 _WORKER_MARK = "pgflow_mp.held_tasks"

@@ -32,6 +32,7 @@ from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.settle import Settler
+from pgflow_mp.engine.status import WorkerStatus
 from pgflow_mp.engine.strangers import UNKNOWN_STEP_TIMEOUT, Strangers
 from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
 from pgflow_mp.executors.fleet import Fleet, kinds_of
@@ -232,6 +233,20 @@ class Worker:
         if self._claimer.is_full:
             answers.append(self._heart.last_success)
         return Health.since(max((answer for answer in answers if answer is not None), default=None))
+
+    def status(self) -> WorkerStatus:
+        """Tell what it is doing; call it in the worker's loop."""
+        return WorkerStatus(
+            name=self._name,
+            version=__version__,
+            process=self._identity,
+            health=self.health(),
+            stopping=self._stopped.is_set(),
+            workers=self._worker_ids,
+            open_flows=frozenset(self._open_flows),
+            held=len(self._holding),
+            executors=self._fleet.status(),
+        )
 
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""

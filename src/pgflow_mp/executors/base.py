@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_mp.definition import FlowDefinition, StepDefinition
+    from pgflow_mp.executors.status import ExecutorStatus
 
 FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "output"]
 
@@ -124,6 +125,10 @@ class Executor(Protocol):
 
     def reload(self) -> None:
         """Use the code as it is now from the next call on; no call is lost."""
+        ...
+
+    def status(self) -> ExecutorStatus:
+        """Tell what it is doing."""
         ...
 
     async def close(self, grace: float) -> list[TaskCall]:

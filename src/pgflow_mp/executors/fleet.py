@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pgflow_mp.definition import ExecutorName, FlowDefinition
     from pgflow_mp.executors.base import Executor, TaskCall
+    from pgflow_mp.executors.status import ExecutorStatus
 
 
 class Fleet:
@@ -73,6 +74,10 @@ class Fleet:
         """Use the code as it is now from the next call on; no call is lost."""
         for executor in self._running.values():
             executor.reload()
+
+    def status(self) -> dict[ExecutorName, ExecutorStatus]:
+        """Tell what each executor that is up is doing."""
+        return {kind: executor.status() for kind, executor in self._running.items()}
 
     async def close(self, grace: float) -> list[TaskCall]:
         """Let running calls finish for up to `grace` seconds, end all, return what did not finish."""

@@ -30,6 +30,7 @@ from pgflow_mp.executors.base import Failed, Outcome, TaskCall
 from pgflow_mp.executors.inline import run_here
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process.deaths import timed_out
+from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +67,7 @@ class ThreadExecutor:
         self._queue: deque[tuple[float, TaskCall]] = deque()
         self._idle: list[_Hand] = []
         self._busy: dict[_Hand, asyncio.TimerHandle] = {}
+        self._finished = 0
         self._unfinished: list[TaskCall] = []
         self._closing = False
         self._changed = asyncio.Event()
@@ -111,6 +113,13 @@ class ThreadExecutor:
     def reload(self) -> None:
         """Nothing to do: the calls bring their handlers, as this process has imported them."""
 
+    def status(self) -> ExecutorStatus:
+        """Tell what the threads are doing: all of them as one child, this process."""
+        now = time.monotonic()
+        calls = tuple(RunningCall(hand.call, now - hand.began) for hand in self._busy)
+        threads = ChildStatus(os.getpid(), "busy" if calls else "idle", calls, self._finished)
+        return ExecutorStatus(size=self._size, waiting=len(self._queue), children=(threads,))
+
     async def close(self, grace: float) -> list[TaskCall]:
         """Let running calls finish for up to `grace` seconds; return what did not. Threads are not waited for."""
         self._closing = True
@@ -144,6 +153,7 @@ class ThreadExecutor:
             hand.dismiss()
             return
         timer.cancel()
+        self._finished += 1
         self._idle.append(hand)
         self._feed()
         self._changed.set()

@@ -143,11 +143,6 @@ class LoopPool(Household):
         room = sum(self._per_loop - len(load) for child, load in self._loads.items() if _is_open(child))
         return room - len(self._queue)
 
-    @property
-    def running(self) -> int:
-        """How many calls are with a child."""
-        return sum(len(load) for load in self._loads.values())
-
     async def start(self) -> None:
         """Start the children and wait until all are ready.
 
@@ -189,6 +184,9 @@ class LoopPool(Household):
         child.state = State.BUSY
         child.output.begin()  # what comes through this pipe is nobody's; its limit is renewed with each call
         self._send(child, number, call, parcel)
+
+    def _calls_of(self, child: Port) -> list[tuple[TaskCall, float]]:
+        return [(running.call, running.began) for running in self._loads.get(child, {}).values()]
 
     # What a child says -----------------------------------------------------------------------------------
 

@@ -26,9 +26,10 @@ from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
 from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State, launcher
 from pgflow_mp.executors.process.wire import Frame, Kind
+from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pgflow_mp.executors.process.output import OutputSink
 
@@ -108,7 +109,24 @@ class Household:
     @property
     def running(self) -> int:
         """How many calls are with a child."""
-        raise NotImplementedError
+        return sum(len(self._calls_of(child)) for child in self._children)
+
+    def status(self) -> ExecutorStatus:
+        """Tell what the children are doing."""
+        now = time.monotonic()  # a loop's clock
+        return ExecutorStatus(
+            size=self.size,
+            waiting=len(self._queue),
+            children=tuple(
+                ChildStatus(
+                    pid=child.pid,
+                    state=child.state.name.lower(),
+                    calls=tuple(RunningCall(call, now - began) for call, began in self._calls_of(child)),
+                    finished=child.tasks,
+                )
+                for child in sorted(self._children, key=lambda child: child.pid or 0)
+            ),
+        )
 
     async def start(self) -> None:
         """Start the children and wait until all are ready.
@@ -191,6 +209,15 @@ class Household:
         nursery.close()
 
     # What a pool decides ---------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """How many calls can run at once."""
+        raise NotImplementedError
+
+    def _calls_of(self, child: Port) -> Sequence[tuple[TaskCall, float]]:
+        """Return the calls that the child has, each with the loop time at which it got it."""
+        raise NotImplementedError
 
     def heard(self, child: Port, frame: Frame) -> None:
         """A frame arrived (called by the port)."""

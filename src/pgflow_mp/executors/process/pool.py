@@ -105,11 +105,6 @@ class ProcessPool(Household):
         """Idle children that no call keeps for itself, less those that waiting calls take."""
         return len(self._idle) - self._kept_idle - sum(self._weight(call) for _, call in self._queue)
 
-    @property
-    def running(self) -> int:
-        """How many calls are with a child."""
-        return sum(child.call is not None for child in self._children)
-
     async def start(self) -> None:
         """Start the children and wait until all are ready.
 
@@ -160,6 +155,9 @@ class ProcessPool(Household):
         self._kept_idle += self._weight(call) - 1
         self._deadlines.watch(child, child.began + call.timeout)
         self._send(child, child.number, call, parcel)
+
+    def _calls_of(self, child: Port) -> list[tuple[TaskCall, float]]:
+        return [] if child.call is None else [(child.call, child.began)]
 
     def _take_call(self, child: Port) -> TaskCall | None:
         """Take the call off the child: it has ended, one way or another."""

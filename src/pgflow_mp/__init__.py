@@ -33,6 +33,7 @@ from pgflow_mp.errors import (
     WorkerNotFound,
 )
 from pgflow_mp.flow import Flow, map_step, step
+from pgflow_mp.jobs import Job, job
 from pgflow_mp.results import Run, StepState, StepTask
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ __all__ = [
     "InvalidDsn",
     "InvalidInput",
     "InvalidRunId",
+    "Job",
     "NonRetryable",
     "NotInstalled",
     "NotPermitted",
@@ -70,6 +72,7 @@ __all__ = [
     "StepTask",
     "WorkerNotFound",
     "__version__",
+    "job",
     "map_step",
     "step",
 ]

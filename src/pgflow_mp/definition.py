@@ -25,7 +25,7 @@ from pgflow_mp.rules import (
     shown,
     unknown_option,
 )
-from pgflow_mp.signature import Parameter, is_async, parameters_of
+from pgflow_mp.signature import Parameter, is_async, job_parameters, parameters_of
 
 StepType = Literal["single", "map"]
 SkipMode = Literal["fail", "skip", "skip-cascade"]
@@ -117,6 +117,7 @@ class StepDefinition:
         processes: How many of a worker's child processes a task takes; None is 1.
         concurrency: The most tasks of this step that one worker runs at once; None is no limit of its own.
         retry_on: What the handler may raise to be tried again; None is any exception.
+        is_job: It is the one step of a job: its handler may give the input any name.
         parameters: What the handler asks for.
 
     The last options are the worker's business: the database does not know them, and they do not count when
@@ -139,11 +140,12 @@ class StepDefinition:
     processes: int | None = field(default=None, compare=False)
     concurrency: int | None = field(default=None, compare=False)
     retry_on: tuple[type[BaseException], ...] | None = field(default=None, compare=False)
+    is_job: bool = field(default=False, compare=False, repr=False)
     parameters: tuple[Parameter, ...] = field(init=False, compare=False, repr=False, default=())
     owner: InitVar[str] = ""
 
     def __post_init__(self, owner: str) -> None:
-        with validation.at(owner, validation.named("step", self.slug)):
+        with validation.at(owner, "" if self.is_job else validation.named("step", self.slug)):
             validation.check_step(self)
             self._freeze()
 
@@ -159,7 +161,8 @@ class StepDefinition:
                     put(self, name, Pattern(value))
         if self.handler is not None:
             try:
-                put(self, "parameters", parameters_of(self.handler))
+                parameters = parameters_of(self.handler)
+                put(self, "parameters", job_parameters(parameters) if self.is_job else parameters)
             except ValueError as problem:
                 raise DefinitionError(str(problem)) from None
 
@@ -214,7 +217,7 @@ class FlowDefinition:
             database's default (3, 5, 60).
         source: ``module:qualname`` of the class when its name leads to it from outside, else None
             (plain data, a class in a function or in ``__main__``).
-        description: The class's docstring.
+        description: The docstring of the class, or of a job's function.
     """
 
     slug: str
@@ -243,6 +246,11 @@ class FlowDefinition:
         raise StepNotFound(
             f"flow `{self.slug}` has no step {shown(slug)}{did_you_mean(slug, known)}; its steps are {', '.join(known)}"
         )
+
+    @property
+    def is_job(self) -> bool:
+        """Whether it is a job: one step that is named like the flow (D-13)."""
+        return len(self.steps) == 1 and self.steps[0].is_job
 
     @property
     def leaves(self) -> tuple[str, ...]:

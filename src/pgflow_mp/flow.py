@@ -205,11 +205,15 @@ class FlowType(type):
         # Without __qualname__ there was no class body: unpickling by value makes the bare class and then
         # sets its attributes, the definition among them.
         if bases and (own_steps or "__qualname__" in namespace):
-            _define(cls, keywords)
+            cls._define(keywords)
         return cls
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **_: Any) -> None:
         super().__init__(name, bases, namespace)
+
+    def _define(cls, keywords: dict[str, Any]) -> None:
+        """Read the body into `_definition`; a job reads its own."""
+        _define(cls, keywords)
 
     @property
     def definition(cls) -> FlowDefinition:
@@ -273,12 +277,12 @@ def _define(cls: FlowType, keywords: dict[str, Any]) -> None:
             raise DefinitionError(problem)
         steps = _steps_of(cls)
         _refuse_reserved(steps)
-    cls._options = _inherited_options(cls) | keywords
+    cls._options = inherited_options(cls) | keywords
     cls._definition = FlowDefinition(
-        _snake_case(cls.__name__) if slug is None else slug,
+        snake_case(cls.__name__) if slug is None else slug,
         tuple(_step_definition(cls, step, list(steps), owner) for step in steps.values()),
         **{name: value for name, value in cls._options.items() if name in FLOW_OPTIONS},
-        source=_source(cls),
+        source=source_of(cls),
         description=cls.__doc__,
         owner=owner,
     )
@@ -307,7 +311,8 @@ def _refuse_reserved(steps: Mapping[str, Any]) -> None:
             raise DefinitionError(f"no step can be called `{name}`: {_RESERVED_STEPS[name]}")
 
 
-def _inherited_options(cls: FlowType) -> dict[str, Any]:
+def inherited_options(cls: FlowType) -> dict[str, Any]:
+    """Give the class keywords of the bases, the nearest winning."""
     options: dict[str, Any] = {}
     for base in reversed(cls.__mro__[1:]):
         options |= vars(base).get("_options", {})
@@ -360,11 +365,12 @@ def _slug_of(ref: object, option: str) -> str:
     raise DefinitionError(f"{option} takes steps or their names, not {shown(ref)}{hint}")
 
 
-def _snake_case(name: str) -> str:
+def snake_case(name: str) -> str:
+    """Give the slug that a class or function of this name has (D-13)."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def _source(cls: type) -> str | None:
+def source_of(cls: type) -> str | None:
     """Name the class for other processes; None where its name does not lead to it from outside."""
     if cls.__module__ == "__main__" or "<locals>" in cls.__qualname__:
         return None

@@ -28,7 +28,7 @@ MAX_ERROR_TEXT: Final = 4000
 
 def wants_flow_input(step: StepDefinition) -> bool:
     """Whether the handler takes the run's input, which only a root single step gets with its task."""
-    return any(parameter.name == FLOW_INPUT for parameter in step.parameters)
+    return any(parameter.brings == FLOW_INPUT for parameter in step.parameters)
 
 
 def call(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002  (the contract's word)
@@ -73,7 +73,7 @@ def bind(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> dic
     for parameter in step.parameters:
         name = parameter.name
         if not parameter.is_dependency:
-            values[name] = own[name]
+            values[name] = own[parameter.brings]
         elif name in outputs:
             values[name] = outputs[name]
         elif not parameter.optional:

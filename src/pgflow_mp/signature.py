@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pgflow_mp.rules import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 FLOW_INPUT: Final = "flow_input"
 CTX: Final = "ctx"
@@ -28,17 +28,24 @@ class Parameter:
     """One named parameter of a handler.
 
     Attributes:
-        name: A reserved name or the slug of a dependency.
+        name: A reserved name or the slug of a dependency; in a job, any name for the input.
         optional: It has a default, so the handler can be called without it.
+        is_input: It brings the run's input, whatever its name: a job's only parameter besides `ctx`.
     """
 
     name: str
     optional: bool
+    is_input: bool = False
+
+    @property
+    def brings(self) -> str:
+        """What arrives in it: a reserved name, or the slug of the dependency."""
+        return FLOW_INPUT if self.is_input else self.name
 
     @property
     def is_dependency(self) -> bool:
         """Whether it names a step, not something of the run."""
-        return self.name not in RESERVED
+        return self.brings not in RESERVED
 
 
 _UNUSABLE: Final = {
@@ -62,6 +69,23 @@ def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
             f"the handler {shown(handler)} does not tell its parameters; wrap it in a `def` that names them"
         ) from None
     return tuple(_read(parameter) for parameter in signature.parameters.values())
+
+
+def job_parameters(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
+    """Let the one parameter that is no reserved name bring the input: what a job's handler calls it is its business.
+
+    Raises:
+        ValueError: With a sentence, when there are several such parameters.
+    """
+    inputs = [parameter.name for parameter in parameters if parameter.name != CTX]
+    if ITEM in inputs:
+        raise ValueError("a job has no `item`, its input is one value; for one task an element write a Flow")
+    if len(inputs) > 1:
+        raise ValueError(
+            f"a job's function takes its input as one parameter, and `ctx`, but this one takes "
+            f"{' and '.join(f'`{name}`' for name in inputs)}; put them into one JSON object"
+        )
+    return tuple(replace(parameter, is_input=parameter.name in inputs) for parameter in parameters)
 
 
 def is_async(handler: object) -> bool:

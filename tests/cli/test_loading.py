@@ -196,3 +196,14 @@ def test_two_flows_whose_slugs_differ_by_case_only_are_refused(write):
 def test_a_target_that_is_nothing_says_what_to_write(write, target, said):
     write("sub/present.py", GREET)
     assert said in refusal(target)
+
+
+def test_jobs_are_flows_of_their_module(write):
+    file = write(
+        f"{unique('jobs')}.py",
+        "from pgflow_mp import Flow, Job, job\n\n\n@job\ndef send(mail):\n    return mail\n\n\n"
+        "class Sweep(Job):\n    def perform():\n        return 1\n",
+    )
+    assert [flow.name for flow in load_all([file])] == ["send", "Sweep"]
+    packed = [Packer().pack(flow.definition, flow.definition.steps[0]) for flow in load_all([file])]
+    assert [parcel.blob for parcel in packed] == [None, None]  # they travel by reference

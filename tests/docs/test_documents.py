@@ -52,7 +52,7 @@ def test_documents_name_no_place_of_the_writers_machine(document):
     assert not re.search(r"(?<![\w.])/(work|tmp|root|home)/", document.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/flows.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/flows.md", "docs/jobs.md"])
 def test_shown_runs_give_the_shown_output(name, tmp_path, pgflow_dsn):
     write_files(ROOT / name, tmp_path)
     ran = 0

@@ -1,6 +1,6 @@
 """From what a person types to flows: ``app.flows``, ``app.flows:ProcessOrder``, ``file.py:process_order``.
 
-The flows of a module are the `Flow` classes and `FlowDefinition`s that its names reach, in the order of its
+The flows of a module are the `Flow` classes, jobs and `FlowDefinition`s that its names reach, in the order of its
 names; imported ones count, so a package can gather its flows in one place. Every wrong target ends in a
 `UsageError` that says what was looked for, where, and what there is.
 """
@@ -14,6 +14,7 @@ from pgflow_mp.cli.exits import UsageError
 from pgflow_mp.cli.importing import import_file, import_module
 from pgflow_mp.definition import FlowDefinition
 from pgflow_mp.flow import Flow, FlowType
+from pgflow_mp.jobs import Job
 from pgflow_mp.rules import did_you_mean
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Target:
         found = flows_in(import_file(self.source) if is_path else import_module(self.source))
         if not found:
             raise UsageError(
-                f"{self.source} has no flows: a flow is a subclass of pgflow_mp.Flow with at least one step"
+                f"{self.source} has no flows: a flow is a subclass of pgflow_mp.Flow with at least one step, "
+                "or a function with @job"
             )
         return found if self.flow is None else [_pick(self.flow, found, self.source)]
 
@@ -103,7 +105,7 @@ def flows_in(module: ModuleType) -> list[NamedFlow]:
     for name, value in vars(module).items():
         if isinstance(value, FlowDefinition):
             found.setdefault(id(value), NamedFlow(name, value))
-        elif isinstance(value, FlowType) and value is not Flow:
+        elif isinstance(value, FlowType) and value not in (Flow, Job):
             found.setdefault(id(value.definition), NamedFlow(value.__name__, value.definition))
     return list(found.values())
 

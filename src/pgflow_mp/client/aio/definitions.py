@@ -40,7 +40,9 @@ class AsyncDefinitions(AsyncFace):
         """
         definition = as_definition(flow)
         compiled = await self._connections.run(
-            definitions.compile_flow(definition.slug, definition.shape(), recompile=recompile),
+            definitions.compile_flow(
+                definition.slug, definition.shape(), recompile=recompile, is_job=definition.is_job
+            ),
             conn,
             doing=f"compiling flow `{definition.slug}`",
         )

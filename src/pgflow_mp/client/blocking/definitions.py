@@ -41,7 +41,9 @@ class Definitions(Face):
         """
         definition = as_definition(flow)
         compiled = self._connections.run(
-            definitions.compile_flow(definition.slug, definition.shape(), recompile=recompile),
+            definitions.compile_flow(
+                definition.slug, definition.shape(), recompile=recompile, is_job=definition.is_job
+            ),
             conn,
             doing=f"compiling flow `{definition.slug}`",
         )

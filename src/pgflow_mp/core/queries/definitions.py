@@ -74,19 +74,22 @@ class StoredFlow:
     steps: tuple[StoredStep, ...]
 
 
-def compile_flow(slug: str, shape: Mapping[str, Any], *, recompile: bool = False) -> Statement[Compiled]:
+def compile_flow(
+    slug: str, shape: Mapping[str, Any], *, recompile: bool = False, is_job: bool = False
+) -> Statement[Compiled]:
     """Make a flow that is missing, verify one that is there, update its options in place (D-17).
 
     Args:
         slug: The flow's slug.
         shape: Its steps and options, as core section 6 writes them.
         recompile: Replace a flow of another shape; its runs are lost.
+        is_job: Mark it as a job (`flows.flow_type`), for those who list jobs.
 
     Raises:
         psycopg.errors.RaiseException: (when executed) A slug is bad, or a queue is too long or taken.
     """
-    sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean)::text"
-    return Statement(sql, (slug, json.dumps(shape), recompile), _read_compiled)
+    sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean, %s::text)::text"
+    return Statement(sql, (slug, json.dumps(shape), recompile, "job" if is_job else "flow"), _read_compiled)
 
 
 def flow_exists(slug: str) -> Statement[bool]:

@@ -2,8 +2,11 @@
 -- recompiled (deleted with its data and made anew; only when asked to) or mismatch (nothing was changed).
 -- A flow whose shape is right gets the options of the definition in place; options_changed names them.
 -- Its queues are made again where their tables are gone; queues_restored names them.
+-- flow_type: 'job' marks it as one for those who list jobs; nothing else depends on it.
 -- A flow with step queues keeps them. To verify takes no right to write (D-11). Rule: D-17.
-create or replace function pgflow_mp.compile_flow(flow_slug text, shape jsonb, recompile boolean default false)
+create or replace function pgflow_mp.compile_flow(
+  flow_slug text, shape jsonb, recompile boolean default false, flow_type text default 'flow'
+)
 returns jsonb
 language plpgsql
 set search_path = ''
@@ -39,6 +42,9 @@ begin
     status := 'recompiled';
   else
     status := 'mismatch';
+  end if;
+  if compile_flow.flow_type = 'job' and status <> 'mismatch' then
+    update pgflow.flows as f set flow_type = 'job' where f.flow_slug = compile_flow.flow_slug and f.flow_type <> 'job';
   end if;
   return jsonb_build_object(
     'status', status, 'differences', differences,

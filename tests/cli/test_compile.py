@@ -81,7 +81,7 @@ def test_a_dropped_queue_is_made_again_and_told(flows, call, pgflow_dsn):
     done = call("compile", "flows", "--dsn", pgflow_dsn)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("greet: verified, queue made again (greet), its tables were gone")
-    assert "pgflow_mp.repair" in done.stdout
+    assert "`pgflow-mp repair`" in done.stdout
 
 
 def test_all_flows_that_differ_are_listed_at_once(flows, call, pgflow_dsn):

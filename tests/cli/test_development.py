@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from pgflow_mp.cli import database
+from pgflow_mp import postgres
 from pgflow_mp.errors import ServerUnavailable
 from tests.cli.command import GREET, is_one_sentence, pgflow_mp
 from tests.postgres.helpers import open_temporary_folder
@@ -54,7 +54,7 @@ def test_without_any_server_to_be_had_it_says_what_was_tried(tmp_path, call, mon
     def nothing():
         raise ServerUnavailable([("embedded", "not installed"), ("system", "no binaries found")])
 
-    monkeypatch.setattr(database, "development", nothing)
+    monkeypatch.setattr(postgres, "development", nothing)
     (tmp_path / "greet.py").write_text(GREET)
     done = call("run", "greet.py", cwd=tmp_path)
     assert done.returncode == 3

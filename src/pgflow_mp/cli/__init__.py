@@ -1,4 +1,4 @@
-"""The command line: ``pgflow-mp run | compile | serve | install``.
+"""The command line: ``pgflow-mp COMMAND``.
 
 A surface: it reads arguments, calls the layers below, and turns what they say into lines and an exit
 code (`exits`). Each command is a module of its own, imported when it is asked for: ``--help`` is instant.

@@ -1,28 +1,31 @@
 """``pgflow-mp compile``: the flows of some modules, made or verified in one transaction.
 
 All or nothing: every flow is looked at, so that one call lists all differences, and one difference means that
-the transaction is rolled back. With ``--recompile`` a flow that differs is deleted with its runs and made anew.
+the transaction is rolled back. With ``--recompile`` a flow that differs is deleted with its runs and made anew. With
+``--check`` nothing is changed, and whatever is not in the database as it is in the code is told.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.cli.database import required_dsn, transaction
+from pgflow_mp.cli.database import named, session, transaction
 from pgflow_mp.cli.exits import FAILED, OK
 from pgflow_mp.cli.loading import load_all
+from pgflow_mp.cli.objects import as_json
+from pgflow_mp.cli.output import print_json, print_line
 from pgflow_mp.client import PgFlow
+from pgflow_mp.core.queries.definitions import Compiled, check_flow
 from pgflow_mp.errors import ShapeMismatch
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import psycopg
 
     from pgflow_mp.cli.loading import NamedFlow
-    from pgflow_mp.core.queries.definitions import Compiled
 
 
 class _RolledBack(Exception):  # noqa: N818 - no error: it carries the mismatches out of the transaction
@@ -32,17 +35,24 @@ class _RolledBack(Exception):  # noqa: N818 - no error: it carries the mismatche
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compile all flows of the modules, and print one line for each."""
+    """Compile or check all flows of the modules, and print one line for each."""
     flows = load_all(arguments.modules)
-    lines, mismatches = compile_all(required_dsn(arguments.dsn, "compile"), flows, recompile=arguments.recompile)
-    for line in lines:
-        print(line)
+    if arguments.check:
+        return _check(arguments, flows)
+    with named(arguments) as dsn:
+        compiled, mismatches = compile_all(dsn, flows, recompile=arguments.recompile)
+    if arguments.json:
+        refused = {mismatch.slug: Compiled("mismatch", mismatch.differences, ()) for mismatch in mismatches}
+        print_json(_objects(compiled or refused))
+    else:
+        for slug, outcome in compiled.items():
+            print_line(describe(slug, outcome))
     return refuse(mismatches) if mismatches else OK
 
 
 def compile_all(
     dsn: str, flows: Sequence[NamedFlow], *, recompile: bool = False
-) -> tuple[list[str], list[ShapeMismatch]]:
+) -> tuple[dict[str, Compiled], list[ShapeMismatch]]:
     """Make or verify the flows in one transaction.
 
     Args:
@@ -51,14 +61,14 @@ def compile_all(
         recompile: Delete a flow that differs, with all its runs, and make it anew.
 
     Returns:
-        A line for each flow, and the flows that differ; where there is one of these, nothing was changed and
-        there are no lines.
+        What was done with each flow, by slug, and the flows that differ; where there is one of these, nothing was
+        changed and nothing was done.
     """
     try:
         with transaction(dsn, "compile") as conn:
             return _compile(dsn, flows, conn, recompile=recompile), []
     except _RolledBack as rolled_back:
-        return [], rolled_back.mismatches
+        return {}, rolled_back.mismatches
 
 
 def refuse(mismatches: Sequence[ShapeMismatch]) -> int:
@@ -68,19 +78,45 @@ def refuse(mismatches: Sequence[ShapeMismatch]) -> int:
     return FAILED
 
 
-def _compile(dsn: str, flows: Sequence[NamedFlow], conn: psycopg.Connection[object], *, recompile: bool) -> list[str]:
-    lines, mismatches = [], []
+def _compile(
+    dsn: str, flows: Sequence[NamedFlow], conn: psycopg.Connection[object], *, recompile: bool
+) -> dict[str, Compiled]:
+    done, mismatches = {}, []
     with PgFlow(dsn) as app:
         for flow in flows:
             try:
-                compiled = app.compile(flow.definition, recompile=recompile, conn=conn)
+                done[flow.definition.slug] = app.compile(flow.definition, recompile=recompile, conn=conn)
             except ShapeMismatch as mismatch:
                 mismatches.append(mismatch)
-            else:
-                lines.append(describe(flow.definition.slug, compiled))
     if mismatches:
         raise _RolledBack(mismatches)
-    return lines
+    return done
+
+
+def _check(arguments: argparse.Namespace, flows: Sequence[NamedFlow]) -> int:
+    """Tell what compiling would find; exit code 1 when it would find anything."""
+    with session(arguments) as db:
+        found = {
+            flow.definition.slug: db.ask(check_flow(flow.definition.slug, flow.definition.shape())) for flow in flows
+        }
+    if arguments.json:
+        print_json(_objects(found))
+    else:
+        for slug, checked in found.items():
+            print_line("\n  - ".join([f"{slug}: {checked.status}", *_findings(checked)]))
+    return OK if all(checked.nothing_to_do for checked in found.values()) else FAILED
+
+
+def _findings(checked: Compiled) -> list[str]:
+    return [
+        *checked.differences,
+        *(f"option {change}" for change in checked.options_changed),
+        *(f"the tables of queue {queue} are gone" for queue in checked.queues_restored),
+    ]
+
+
+def _objects(compiled: Mapping[str, Compiled]) -> list[dict[str, Any]]:
+    return [{"slug": slug, **as_json(outcome)} for slug, outcome in compiled.items()]
 
 
 def describe(slug: str, compiled: Compiled) -> str:
@@ -97,6 +133,6 @@ def remarks(compiled: Compiled) -> list[str]:
     if compiled.queues_restored:
         said.append(
             f"queue made again ({', '.join(compiled.queues_restored)}), its tables were gone; tasks that waited in it "
-            "come back by pgflow_mp.repair(dry_run => false)"
+            "come back by `pgflow-mp repair`"
         )
     return said

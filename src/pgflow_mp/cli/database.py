@@ -1,8 +1,9 @@
 """Which database a command talks to, and making it ready.
 
 The DSN is the argument, then ``PGFLOW_DSN`` (D-21). Only `run` does without: it uses the developer's own
-embedded database, installs there by itself and lets changed flows replace what was there. A named database is
-never changed behind its owner's back: without our schema in it, the error names `pgflow-mp install`.
+embedded database, installs there by itself and lets changed flows replace what was there; the other commands go there
+when they are told to, by ``--dev``. A named database is never changed behind its owner's back: without our schema in
+it, the error names `pgflow-mp install`.
 """
 
 from __future__ import annotations
@@ -10,21 +11,24 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 
 from pgflow_mp.cli.exits import UsageError
 from pgflow_mp.connecting import DSN_VARIABLE, connect, describe, unreachable
-from pgflow_mp.core.install import install
-from pgflow_mp.core.refusals import not_installed
+from pgflow_mp.core.refusals import not_installed, spoken
+from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import NotInstalled
-from pgflow_mp.postgres import development
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from pgflow_mp.cli.screen import Display
+    from pgflow_mp.core.statement import Statement
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,27 @@ def given_dsn(option: str | None) -> str | None:
     return dsn
 
 
-def required_dsn(option: str | None, command: str) -> str:
-    """The DSN, for a command that cannot do without.
+@contextmanager
+def named(arguments: argparse.Namespace) -> Iterator[str]:
+    """The DSN for a command that cannot do without: ``--dsn``, the environment's, or the one that ``--dev`` means.
 
     Raises:
         UsageError: None was given.
+        ServerUnavailable: No embedded server can be had.
     """
-    dsn = given_dsn(option)
+    if arguments.dev:
+        from pgflow_mp.cli.screen import display
+
+        with _development(display()) as database:
+            yield database.dsn
+        return
+    dsn = given_dsn(arguments.dsn)
     if dsn is None:
-        raise UsageError(f"`pgflow-mp {command}` needs a database: pass --dsn DSN or set {DSN_VARIABLE}")
-    return dsn
+        raise UsageError(
+            f"`pgflow-mp {arguments.command}` needs a database: pass --dsn DSN or set {DSN_VARIABLE}; "
+            "--dev means your development database, the one that `pgflow-mp run` uses"
+        )
+    yield dsn
 
 
 @contextmanager
@@ -82,6 +97,15 @@ def opened(option: str | None, screen: Display) -> Iterator[Database]:
     if dsn is not None:
         yield Database(dsn, f"database {_described(dsn)}", is_development=False)
         return
+    with _development(screen) as database:
+        yield database
+
+
+@contextmanager
+def _development(screen: Display) -> Iterator[Database]:
+    from pgflow_mp.core.install import install
+    from pgflow_mp.postgres import development
+
     with ExitStack() as stack:
         with screen.waiting("starting your development database"):
             server = stack.enter_context(development())
@@ -94,6 +118,44 @@ def opened(option: str | None, screen: Display) -> Iterator[Database]:
             f"development database, {server.kind} PostgreSQL {server.version}",
             is_development=True,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connection on which a command asks its questions, one transaction each.
+
+    Attributes:
+        dsn: The database.
+        conn: The connection, in autocommit mode.
+    """
+
+    dsn: str
+    conn: psycopg.Connection[Any]
+
+    def ask(self, statement: Statement[T], doing: str = "this command") -> T:
+        """Run the statement; what the database refuses is said in the words of the API.
+
+        Args:
+            statement: What to run.
+            doing: The subject of a sentence that it is not permitted.
+        """
+        with spoken(doing):
+            return execute(self.conn, statement)
+
+
+@contextmanager
+def session(arguments: argparse.Namespace) -> Iterator[Session]:
+    """A session in the command's database.
+
+    Raises:
+        DatabaseUnreachable: No connection could be made.
+        NotInstalled: Our functions are not there; says what is there instead.
+    """
+    with named(arguments) as dsn, connect(dsn, purpose=arguments.command) as conn:
+        try:
+            yield Session(dsn, conn)
+        except NotInstalled as error:
+            raise not_installed(conn) from error
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The run's input as given on the command line: JSON text, ``@file``, or ``-`` for stdin."""
+"""A run's input as given on the command line: JSON text, ``@file``, or ``-`` for stdin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,27 @@ def read_input(argument: str) -> Any:
     Raises:
         UsageError: The file cannot be read, or the text is no JSON: the sentence shows the place.
     """
+    return _decoded(*_fetch(argument))
+
+
+def read_inputs(argument: str) -> list[Any]:
+    """Decode JSON lines: one input a line; empty lines do not count.
+
+    Args:
+        argument: As for `read_input`.
+
+    Raises:
+        UsageError: As for `read_input`; names the line.
+    """
     name, text = _fetch(argument)
+    # Not splitlines(): a JSON string may hold U+2028 as it is.
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines:
+        raise UsageError(f"{name} has no lines: nothing would be started")
+    return [_decoded(f"line {number} of {name}", line) for number, line in lines]
+
+
+def _decoded(name: str, text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
         jsonvalue.encode(value)  # lone surrogates and \u0000 parse, but Postgres takes neither

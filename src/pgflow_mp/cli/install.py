@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.cli.database import required_dsn
+from pgflow_mp.cli.database import named
 from pgflow_mp.cli.exits import OK
+from pgflow_mp.cli.output import print_json, print_line
 from pgflow_mp.core.install import install
 
 if TYPE_CHECKING:
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Install, and print one line for each thing done."""
-    lines = install(
-        required_dsn(arguments.dsn, "install"),
-        worker_roles=arguments.worker_role,
-        client_roles=arguments.client_role,
-    )
-    for line in lines:
-        print(line)
+    with named(arguments) as dsn:
+        lines = install(dsn, worker_roles=arguments.worker_role, client_roles=arguments.client_role)
+    if arguments.json:
+        print_json({"done": lines})
+    else:
+        for line in lines:
+            print_line(line)
     return OK

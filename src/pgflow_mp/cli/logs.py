@@ -6,8 +6,14 @@ as lines that a handler prints do.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
+from typing import Any, Final
+
+#: What a record says of its task; None in JSON where it has none.
+_TASK: Final = ("flow_slug", "run_id", "step_slug", "task_index", "attempt")
 
 
 class TaskFormatter(logging.Formatter):
@@ -22,6 +28,20 @@ class TaskFormatter(logging.Formatter):
         return f"{task} {super().formatMessage(record)}"
 
 
+class JsonFormatter(logging.Formatter):
+    """One object a record, on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the record as JSON."""
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        fields: dict[str, Any] = {
+            "at": at, "level": record.levelname, "logger": record.name, "message": record.getMessage()
+        }  # fmt: skip
+        fields |= {name: getattr(record, name, None) for name in _TASK}
+        stack = record.exc_text or (self.formatException(record.exc_info) if record.exc_info else None)
+        return json.dumps({**fields, "stack": stack}, ensure_ascii=False, default=str)
+
+
 class StderrHandler(logging.Handler):
     """Writes to what `sys.stderr` is at that moment: a live display puts the line above itself."""
 
@@ -33,14 +53,14 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def to_stderr(level: int, line_format: str) -> None:
+def to_stderr(level: int, line_format: str | None) -> None:
     """Send all log records of this process, and of its children, to stderr.
 
     Args:
         level: The least that is shown, as in `logging`.
-        line_format: What a line looks like, as in `logging.Formatter`.
+        line_format: What a line looks like, as in `logging.Formatter`; None for JSON.
     """
     handler = StderrHandler()
-    handler.setFormatter(TaskFormatter(line_format))
+    handler.setFormatter(JsonFormatter() if line_format is None else TaskFormatter(line_format))
     logging.root.addHandler(handler)
     logging.root.setLevel(level)

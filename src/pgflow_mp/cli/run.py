@@ -25,6 +25,7 @@ from pgflow_mp.cli.exits import FAILED, OK
 from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input
 from pgflow_mp.cli.loading import load_one
+from pgflow_mp.cli.objects import as_json
 from pgflow_mp.cli.screen import display
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             screen.say(f"{flow.slug}, run {run_id}")
             screen.say(f"{counted(processes, 'process', 'processes')}, {db.title}")
             asyncio.run(work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout))
-            return _tell(app.get_run_with_states(run_id), stdout)
+            return _tell(app.get_run_with_states(run_id), stdout, whole=arguments.json)
 
 
 def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: Display) -> UUID:
@@ -70,11 +71,15 @@ def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: D
     return run_id
 
 
-def _tell(result: Run, stdout: int) -> int:
+def _tell(result: Run, stdout: int, *, whole: bool) -> int:
+    """Print the output, or the whole run; a failed one is explained on stderr."""
+    if whole:
+        _write_json(stdout, as_json(result))
+    elif not result.failed:
+        _write_json(stdout, result.output)
     if result.failed:
         print(f"pgflow-mp: {explain(result)}", file=sys.stderr)
         return FAILED
-    _write_json(stdout, result.output)
     return OK
 
 

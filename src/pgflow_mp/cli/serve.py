@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pgflow_mp.cli import logs
-from pgflow_mp.cli.compile import compile_all, refuse
-from pgflow_mp.cli.database import required_dsn
+from pgflow_mp.cli.compile import compile_all, describe, refuse
+from pgflow_mp.cli.database import named
 from pgflow_mp.cli.endpoints import Endpoints
 from pgflow_mp.cli.exits import FAILED, OK, sentence_of
 from pgflow_mp.cli.loading import modules_of
@@ -36,14 +36,18 @@ logger = logging.getLogger("pgflow_mp.serve")
 
 def run(arguments: argparse.Namespace) -> int:
     """Compile or verify the flows, then work until stopped."""
-    dsn = required_dsn(arguments.dsn, "serve")
     code = Code(arguments.modules)
-    lines, mismatches = compile_all(dsn, code.flows)
+    with named(arguments) as dsn:
+        return _work(arguments, dsn, code)
+
+
+def _work(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
+    compiled, mismatches = compile_all(dsn, code.flows)
     if mismatches:
         return refuse(mismatches)
-    logs.to_stderr(logging.INFO, "%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for line in lines:
-        logger.info("%s", line)
+    logs.to_stderr(logging.INFO, None if arguments.json else "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for slug, outcome in compiled.items():
+        logger.info("%s", describe(slug, outcome))
     left = asyncio.run(_serve(arguments, dsn, code))
     if left:
         logger.error(
@@ -136,9 +140,9 @@ class Reloader:
 
     def _load(self) -> list[FlowDefinition]:
         with self._code.again() as flows:
-            lines, mismatches = compile_all(self._dsn, flows)
+            compiled, mismatches = compile_all(self._dsn, flows)
             if mismatches:
                 raise PgflowError("\n".join(str(mismatch) for mismatch in mismatches))
-        for line in lines:
-            logger.info("%s", line)
+        for slug, outcome in compiled.items():
+            logger.info("%s", describe(slug, outcome))
         return [flow.definition for flow in flows]

@@ -16,21 +16,23 @@ __all__ = [
     "Compiled",
     "StoredFlow",
     "StoredStep",
+    "check_flow",
     "compile_flow",
     "delete_flow",
     "flow_exists",
     "get_flow",
     "list_flows",
+    "list_slugs",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What compiling a flow did (D-17).
+    """What compiling a flow did, or would do (D-17).
 
     Attributes:
         status: ``compiled`` (new), ``verified``, ``recompiled`` (deleted with its runs, made anew) or ``mismatch``
-            (nothing was changed).
+            (nothing was changed); ``missing`` where it was only looked for.
         differences: Between the definition and what is, or was, stored; one sentence each (core 6.2).
         options_changed: Options that were updated in place, such as ``timeout of step charge: 60 -> 120``.
         queues_restored: Queues that were made again, empty, because somebody had dropped their tables.
@@ -40,6 +42,11 @@ class Compiled:
     differences: tuple[str, ...]
     options_changed: tuple[str, ...]
     queues_restored: tuple[str, ...] = ()
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether the database has the flow exactly as it is defined."""
+        return self == Compiled("verified", (), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,18 @@ def compile_flow(
     return Statement(sql, (slug, json.dumps(shape), recompile, "job" if is_job else "flow"), _read_compiled)
 
 
+def check_flow(slug: str, shape: Mapping[str, Any]) -> Statement[Compiled]:
+    """Tell what compiling the flow would find, and change nothing: verified, mismatch or missing.
+
+    Args:
+        slug: The flow's slug.
+        shape: Its steps and options, as core section 6 writes them.
+    """
+    return Statement(
+        "select pgflow_mp.check_flow(%s::text, %s::jsonb)::text", (slug, json.dumps(shape)), _read_compiled
+    )
+
+
 def flow_exists(slug: str) -> Statement[bool]:
     """Tell whether there is a flow of exactly this slug."""
     return Statement("select pgflow.flow_exists(%s::text)", (slug,), value)
@@ -118,6 +137,12 @@ def list_flows() -> Statement[list[StoredFlow]]:
     """Read all flows, by slug."""
     sql = "select f::text from pgflow_mp.flow_details() as f"
     return Statement(sql, (), lambda found: [_read_flow(row) for row in found])
+
+
+def list_slugs() -> Statement[list[str]]:
+    """Read the slugs of all flows, in order."""
+    sql = "select f ->> 'flow_slug' from pgflow_mp.flow_details() as f"
+    return Statement(sql, (), lambda found: [slug for (slug,) in found])
 
 
 def _read_compiled(found: list[Row]) -> Compiled:

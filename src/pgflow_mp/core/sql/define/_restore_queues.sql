@@ -7,17 +7,7 @@ language plpgsql
 set search_path = ''
 as $$
 declare
-  missing constant text[] := array(
-    select q.queue_name
-    from pgflow_mp._flow_queues(_restore_queues.flow_slug) as q
-    where 2 > (
-      select count(*)
-      from pg_catalog.pg_class as c
-      where c.relnamespace = (select n.oid from pg_catalog.pg_namespace as n where n.nspname = 'pgmq')
-        and c.relname in ('q_' || q.queue_name, 'a_' || q.queue_name)
-    )
-    order by q.queue_name
-  );
+  missing constant text[] := pgflow_mp._missing_queues(_restore_queues.flow_slug);
 begin
   perform pgmq.create(q) from unnest(missing) as q;
   return missing;

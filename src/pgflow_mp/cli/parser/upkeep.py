@@ -1,0 +1,101 @@
+"""Commands that keep a database in order: install, compile, doctor, repair; and completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgflow_mp.cli.parser.options import add_database, add_modules, command
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, _SubParsersAction
+
+_INSTALL = """\
+Make a database ready for pgflow: pgmq, schema pgflow and schema pgflow_mp, in one transaction. Harmless to
+repeat: what is already there is left as it is.
+"""
+
+_INSTALL_EXAMPLES = """\
+  pgflow-mp install --dsn postgresql://me@db/app          make it ready, or bring it up to date
+  pgflow-mp install --worker-role app_worker --client-role app
+"""
+
+_COMPILE = """\
+Create the flows of the modules in the database, or verify that they are there in the same shape. All in one
+transaction: if one flow differs, its differences are listed and nothing is changed; with --recompile it is
+deleted with all its runs and made anew. Changed options (attempts, delays, timeouts) are no change of shape;
+they are updated. With --check nothing is changed, and anything that is not as in the code is exit code 1.
+"""
+
+_COMPILE_EXAMPLES = """\
+  pgflow-mp compile app.flows                             create or verify all flows of a module
+  pgflow-mp compile app.flows --check                     only tell whether the database has them as they are here
+  pgflow-mp compile app.flows:ProcessOrder --recompile    replace one; deletes its runs
+"""
+
+_DOCTOR = """\
+Examine a database: what is installed and by whom, versions, workers that live and that are silent, queues that nobody
+serves, stuck rows and orphaned messages. Each trouble comes with the command that mends it. Changes nothing. Exit code
+1 when something needs a person.
+"""
+
+_DOCTOR_EXAMPLES = """\
+  pgflow-mp doctor                                        everything
+  pgflow-mp doctor --json | jq '.[] | select(.level == "trouble")'
+"""
+
+_REPAIR = """\
+Find rows that nothing would ever move again, as other cores, hand-written updates or a restored backup may leave them,
+and mend them. Work that goes on normally is never touched.
+"""
+
+_REPAIR_EXAMPLES = """\
+  pgflow-mp repair --dry-run                              only tell what is broken
+  pgflow-mp repair                                        mend it, and tell what was mended
+  pgflow-mp repair process_order                          in the runs of one flow
+"""
+
+_COMPLETION = """\
+Print a script that makes your shell complete the commands and options of pgflow-mp.
+"""
+
+_COMPLETION_EXAMPLES = """\
+  pgflow-mp completion bash > ~/.local/share/bash-completion/completions/pgflow-mp
+  pgflow-mp completion zsh > ~/.zfunc/_pgflow-mp          a folder of your $fpath
+  pgflow-mp completion fish > ~/.config/fish/completions/pgflow-mp.fish
+"""
+
+
+def add(commands: _SubParsersAction[ArgumentParser]) -> None:
+    """Add the commands."""
+    _add_install(commands)
+    _add_compile(commands)
+
+    repair = command(commands, "repair", "mend what is stuck", _REPAIR, _REPAIR_EXAMPLES)
+    repair.add_argument("flows", nargs="*", metavar="FLOW", help="in these flows; left out: in all")
+    repair.add_argument("--dry-run", action="store_true", help="only tell what is broken; change nothing")
+    add_database(repair)
+
+    completion = command(
+        commands, "completion", "print a script for your shell", _COMPLETION, _COMPLETION_EXAMPLES, json=None
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _add_install(commands: _SubParsersAction[ArgumentParser]) -> None:
+    install = command(commands, "install", "make a database ready for pgflow", _INSTALL, _INSTALL_EXAMPLES)
+    add_database(install)
+    for kind, may in (("worker", "work off flows"), ("client", "start and read runs")):
+        install.add_argument(
+            f"--{kind}-role", action="append", default=[], metavar="ROLE", help=f"let this role {may}; repeatable"
+        )
+
+
+def _add_compile(commands: _SubParsersAction[ArgumentParser]) -> None:
+    made = command(commands, "compile", "create or verify flows in a database", _COMPILE, _COMPILE_EXAMPLES)
+    add_modules(made)
+    add_database(made)
+    how = made.add_mutually_exclusive_group()
+    how.add_argument(
+        "--recompile", action="store_true", help="replace a flow whose shape differs; deletes all its runs"
+    )
+    how.add_argument("--check", action="store_true", help="change nothing; exit code 1 when something is not as here")

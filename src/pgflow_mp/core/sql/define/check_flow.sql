@@ -1,0 +1,32 @@
+-- Tells what compile_flow would find, and changes nothing: {status, differences, options_changed, queues_restored}. The
+-- status is verified, mismatch or missing; the options and the queues are those that compiling would set and make again.
+-- Takes no lock and no right to write. Rule: D-17.
+create or replace function pgflow_mp.check_flow(flow_slug text, shape jsonb)
+returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+  stored_mode constant text := (select f.queue_mode from pgflow.flows as f where f.flow_slug = check_flow.flow_slug);
+  differences text[] := '{}';
+begin
+  perform pgflow._derive_queue_routes(check_flow.flow_slug, shape, coalesce(stored_mode, 'flow'));
+  if stored_mode is not null then
+    differences := pgflow._compare_flow_shapes(shape, pgflow._get_flow_shape(check_flow.flow_slug));
+  end if;
+  return jsonb_build_object(
+    'status', case
+      when stored_mode is null then 'missing'
+      when cardinality(differences) > 0 then 'mismatch'
+      else 'verified'
+    end,
+    'differences', differences,
+    'options_changed', case
+      when stored_mode is null or cardinality(differences) > 0 then '{}'
+      else pgflow_mp._option_differences(check_flow.flow_slug, shape)
+    end,
+    'queues_restored', pgflow_mp._missing_queues(check_flow.flow_slug)
+  );
+end;
+$$;

@@ -95,6 +95,10 @@ class InvalidInput(PgflowError, ValueError):
     """The input cannot be used: it is no JSON, or not what the flow takes."""
 
 
+class InvalidSchedule(PgflowError, ValueError):
+    """The time or schedule cannot be used."""
+
+
 class OutputError(PgflowError, ValueError):
     """The handler returned a value that is no JSON."""
 

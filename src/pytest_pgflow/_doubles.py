@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pgflow_mp.errors import StepNotFound
 from pytest_pgflow._trouble import Own, Trouble, TroubleFirst, fresh, is_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pgflow_mp.context import Context
     from pgflow_mp.definition import FlowDefinition, StepDefinition
@@ -33,6 +34,23 @@ def with_doubles(flow: FlowDefinition, doubles: Mapping[str, Any] | None) -> Flo
     steps = tuple(_double(step, doubles[step.slug]) if step.slug in doubles else step for step in flow.steps)
     # Without a source: whoever follows it would find the flow as it is in production.
     return replace(flow, steps=steps, source=None)
+
+
+def with_doubles_of_each(flows: Sequence[FlowDefinition], doubles: Mapping[str, Any] | None) -> list[FlowDefinition]:
+    """Return flows with the doubles of their own steps.
+
+    Raises:
+        StepNotFound: A double is of no step of any of them.
+    """
+    given = dict(doubles or {})
+    steps = {step.slug for flow in flows for step in flow.steps}
+    for slug in given:
+        if slug not in steps:
+            names = ", ".join(flow.slug for flow in flows)
+            raise StepNotFound(f"none of {names} has a step {slug!r}; their steps are {', '.join(sorted(steps))}")
+    return [
+        with_doubles(flow, {step.slug: given[step.slug] for step in flow.steps if step.slug in given}) for flow in flows
+    ]
 
 
 def _double(step: StepDefinition, double: Any) -> StepDefinition:

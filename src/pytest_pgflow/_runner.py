@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.client import PgFlow
 from pgflow_mp.connecting import connect
+from pgflow_mp.core.queries.runs import open_runs
+from pgflow_mp.core.statement import execute
 from pgflow_mp.flow import as_definition
 from pytest_pgflow._alone import ABSENT, run_step
 from pytest_pgflow._batch import Batch
 from pytest_pgflow._deadline import Deadline
-from pytest_pgflow._doubles import with_doubles
+from pytest_pgflow._doubles import with_doubles, with_doubles_of_each
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import checked, settle
 from pytest_pgflow._session import DEBUGGED
@@ -132,6 +134,44 @@ class FlowRunner:
         __tracebackhide__ = True
         return StartedRun(self, self._start(flow, [input], executor, replace))
 
+    def drain(
+        self,
+        *flows: type[Flow] | FlowDefinition,
+        timeout: float | None = None,
+        check: bool = True,
+        executor: str | None = None,
+        skip_delays: bool | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> list[FlowRun]:
+        """Work off all open runs of some flows or jobs, whoever started them, and those that these start on the way.
+
+        For code under test that starts or enqueues runs by itself: scheduled ones are open too, and their delay is
+        skipped like any other.
+
+        Args:
+            *flows: The flows and jobs, as they are compiled in the test's database.
+            timeout: Seconds that all of it may take.
+            check: Raise for the first failed run; otherwise failed runs are returned like others.
+            executor: ``inline`` or ``process``.
+            skip_delays: Skip delays in the database, or wait for them.
+            replace: Doubles by step; each flow takes those of its own steps.
+
+        Returns:
+            The runs, in the order in which they were worked off: those that were found first, then those they started.
+
+        Raises:
+            FlowFailed, RunTimeout, StepNotFound: As for `run`.
+        """
+        __tracebackhide__ = True
+        definitions = with_doubles_of_each([as_definition(flow) for flow in flows], replace)
+        deadline, skip, done = self.deadline(timeout), self.skips(skip_delays), []
+        while found := [(flow, ids) for flow in definitions if (ids := self._open_runs(flow.slug))]:
+            for flow, ids in found:
+                batch = self._batch(flow, ids, executor)
+                batch.drive(deadline, skip=skip)
+                done += batch.results(check=check)
+        return done
+
     def step(
         self,
         flow: type[Flow] | FlowDefinition,
@@ -187,13 +227,19 @@ class FlowRunner:
     ) -> Batch:
         __tracebackhide__ = True
         definition = with_doubles(as_definition(flow), doubles)
-        chosen = checked("executor", executor) if executor else self._defaults.executor
         self._compile(definition)
-        conn = self._conn()
-        run_ids = self._client.start_flows(definition, [{} if value is None else value for value in inputs], conn=conn)
+        inputs = [{} if value is None else value for value in inputs]
+        return self._batch(definition, self._client.start_flows(definition, inputs, conn=self._conn()), executor)
+
+    def _batch(self, definition: FlowDefinition, run_ids: Sequence[UUID], executor: str | None) -> Batch:
+        chosen = checked("executor", executor) if executor else self._defaults.executor
+        processes = self._defaults.processes
         return Batch(
-            self._client, conn, definition, run_ids, dsn=self.dsn, executor=chosen, processes=self._defaults.processes
+            self._client, self._conn(), definition, run_ids, dsn=self.dsn, executor=chosen, processes=processes
         )
+
+    def _open_runs(self, slug: str) -> list[UUID]:
+        return execute(self._conn(), open_runs(slug))
 
     def _compile(self, definition: FlowDefinition) -> None:
         """Make the flow in the database; a test's database follows the code (D-17)."""

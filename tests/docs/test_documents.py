@@ -103,6 +103,15 @@ def test_shown_tests_pass(name, tmp_path, server_dsn):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_program_of_jobs_md_runs(tmp_path, pgflow_dsn):
+    write_files(ROOT / "docs/jobs.md", tmp_path)
+    compile_flows(tmp_path, pgflow_dsn, "mails.py")
+    done = run([sys.executable, "signup.py"], tmp_path, PGFLOW_DSN=pgflow_dsn)
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(pgflow_dsn) as conn:
+        assert conn.execute("select count(*) from pgflow.runs").fetchone() == (5,)
+
+
 def test_sql_in_operating_md_runs(pgflow_dsn):
     for block in blocks(ROOT / "docs/operating.md", "sql"):
         with psycopg.connect(pgflow_dsn) as conn:  # one transaction, rolled back: roles belong to the whole server

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.aio.definitions import AsyncDefinitions
+from pgflow_mp.client.aio.jobs import AsyncJobs
 from pgflow_mp.client.aio.runs import AsyncRuns
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 CORE_VERSION = "0.17.1"
 
 
-class AsyncPgFlow(AsyncRuns, AsyncDefinitions):
+class AsyncPgFlow(AsyncRuns, AsyncJobs, AsyncDefinitions):
     """An application's access to its flows: start runs and read what became of them.
 
     Construction does no I/O (D-16); connections open when the first call needs one. Every call is one statement in a

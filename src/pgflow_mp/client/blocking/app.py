@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.blocking.definitions import Definitions
+from pgflow_mp.client.blocking.jobs import Jobs
 from pgflow_mp.client.blocking.runs import Runs
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 CORE_VERSION = "0.17.1"
 
 
-class PgFlow(Runs, Definitions):
+class PgFlow(Runs, Jobs, Definitions):
     """An application's access to its flows: start runs and read what became of them.
 
     Construction does no I/O (D-16); connections open when the first call needs one. Every call is one statement in a

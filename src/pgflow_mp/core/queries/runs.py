@@ -14,9 +14,10 @@ from pgflow_mp.results import Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
-__all__ = ["get_run", "get_run_inputs", "get_run_with_states", "start_flows"]
+__all__ = ["enqueue", "get_run", "get_run_inputs", "get_run_with_states", "open_runs", "start_flows"]
 
 
 def start_flows(
@@ -39,6 +40,31 @@ def start_flows(
     return Statement(sql, params, lambda found: [row[0] for row in found])
 
 
+def enqueue(
+    flow_slug: str,
+    inputs: Sequence[str],
+    run_ids: Sequence[UUID],
+    *,
+    delay_seconds: int = 0,
+    scheduled_at: datetime | None = None,
+) -> Statement[list[UUID]]:
+    """Start one run for each input, as `start_flows` does, whose first tasks begin later.
+
+    Args:
+        flow_slug: The flow.
+        inputs: JSON texts.
+        run_ids: The id of each run.
+        delay_seconds: Seconds from now, by the database's clock.
+        scheduled_at: An aware time instead; one that has passed is now.
+
+    Raises:
+        psycopg.Error: (when executed) As for `start_flows`.
+    """
+    sql = "select run_id from pgflow_mp.enqueue(%s::text, %s::jsonb[], %s::uuid[], %s::int, %s::timestamptz)"
+    params = (flow_slug, list(inputs), list(run_ids), delay_seconds, scheduled_at)
+    return Statement(sql, params, lambda found: [row[0] for row in found])
+
+
 def get_run(run_id: UUID) -> Statement[Run | None]:
     """Read a run without its steps; None when there is no such run."""
     return Statement(
@@ -51,6 +77,12 @@ def get_run(run_id: UUID) -> Statement[Run | None]:
 def get_run_with_states(run_id: UUID) -> Statement[Run | None]:
     """Read a run with its steps and their tasks; None when there is no such run."""
     return Statement("select pgflow_mp.run_details(%s::uuid)::text", (run_id,), _read_details)
+
+
+def open_runs(flow_slug: str) -> Statement[list[UUID]]:
+    """Tell the runs of a flow that have not ended, the oldest first; needs the right to read the table."""
+    sql = "select run_id from pgflow.runs where flow_slug = %s::text and status = 'started' order by started_at, run_id"
+    return Statement(sql, (flow_slug,), lambda found: [row[0] for row in found])
 
 
 def get_run_inputs(run_ids: Sequence[UUID]) -> Statement[dict[UUID, bytes]]:

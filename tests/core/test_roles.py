@@ -166,6 +166,7 @@ def test_a_client_can_start_and_read_and_nothing_else(installed):
             "pgflow.flow_exists",
             "pgflow.get_run_with_states",
             "pgflow.start_flow_with_states",
+            "pgflow_mp.enqueue",
             "pgflow_mp.flow_details",
             "pgflow_mp.get_run",
             "pgflow_mp.queue_depths",

@@ -2,6 +2,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from pgflow_mp.postgres import folders, start
 from pgflow_mp.postgres.account import run_as, server_account
 from pgflow_mp.postgres.launcher import serves
@@ -77,3 +79,47 @@ def test_a_folder_with_a_link_for_its_note_is_left_alone(tmp_path):
     folders.sweep()
     assert made.path.exists()
     shutil.rmtree(made.path)
+
+
+needs_memory = pytest.mark.skipif(
+    not folders.MEMORY.is_dir() or shutil.disk_usage(folders.MEMORY).free < folders.MEMORY_ROOM,
+    reason="this machine has no file system in memory with enough room",
+)
+
+
+@pytest.fixture
+def parent_of(monkeypatch):
+    """Where the folder of a server would be made."""
+    monkeypatch.delenv("TMPDIR", raising=False)
+
+    def parent_of(**options):
+        made = folders.make(None, **options)
+        made.remove()
+        return made.path.parent
+
+    return parent_of
+
+
+@needs_memory
+def test_data_that_are_thrown_away_are_in_memory_and_others_are_not(parent_of):
+    assert parent_of(throwaway=True) == folders.MEMORY
+    assert parent_of() != folders.MEMORY
+
+
+def test_without_room_in_memory_the_temporary_folder_is_used(parent_of, monkeypatch):
+    monkeypatch.setattr(folders, "MEMORY_ROOM", 2**62)
+    assert parent_of(throwaway=True) == parent_of()
+
+
+def test_a_temporary_folder_that_somebody_named_goes_before_memory(parent_of, monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    assert parent_of(throwaway=True) == parent_of()
+
+
+@needs_memory
+def test_what_a_dead_owner_left_in_memory_is_swept(monkeypatch):
+    monkeypatch.delenv("TMPDIR", raising=False)
+    left = folders.make(None, throwaway=True)
+    left.owned.close()
+    folders.sweep()
+    assert not left.path.exists()

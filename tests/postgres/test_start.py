@@ -114,17 +114,22 @@ def test_a_start_that_fails_shows_the_end_of_the_log():
     assert 'invalid value for parameter "shared_buffers": "banana"' in reason
 
 
+def name_temporary_folder(monkeypatch, folder):
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)  # what was found before is forgotten
+
+
 def test_a_long_temporary_folder_does_not_make_the_socket_path_too_long(monkeypatch, reachable):
     long = reachable / ("long" * 25)
     long.mkdir(mode=0o755)
-    monkeypatch.setattr("tempfile.tempdir", str(long))
+    name_temporary_folder(monkeypatch, long)
     with start("system") as server:
         assert ask(server.dsn, "select 1") == 1
         assert long not in socket_of(server).parents
 
 
 def test_the_temporary_folder_is_used_where_it_can_be(monkeypatch, reachable):
-    monkeypatch.setattr("tempfile.tempdir", str(reachable))
+    name_temporary_folder(monkeypatch, reachable)
     with start("system") as server:
         assert reachable in socket_of(server).parents
 

@@ -50,7 +50,7 @@ def start(
         dsn: With ``auto``: use this server instead of starting one.
         durable: Keep the data safe through crashes (fsync and all); otherwise fast settings.
         data_dir: Where the data live and stay (owned by one server at a time); without it they are
-            in a temporary folder and go at `stop`. Not for ``docker``.
+            in a temporary folder (in memory, where Linux has room for it) and go at `stop`. Not for ``docker``.
         image: Of the container, for ``docker``.
         settings: Server settings that go before ours, such as ``{"max_connections": "300"}``.
 

@@ -48,7 +48,7 @@ def start_local(kind: str, *, durable: bool, data_dir: Path | None, settings: Ma
     exists = data is not None and holds_data(data)
     account = owner_of(data) if data and exists else server_account()
     binaries = find_binaries(kind, account)
-    folder = folders.make(account)
+    folder = folders.make(account, throwaway=data is None)
     place = Place(data or folder.data, folder.socket, folder.path / "log", account)
 
     def end() -> None:

@@ -13,7 +13,8 @@ THROWAWAY: Mapping[str, str] = {
     "full_page_writes": "off",
     "synchronous_commit": "off",
     "checkpoint_timeout": "30min",
-    "max_wal_size": "2GB",
+    # The data may be in memory, and the log of writes with them.
+    "max_wal_size": "512MB",
     "shared_buffers": "64MB",
     "max_connections": "150",
     # Compiling a plan costs more than any query of ours.

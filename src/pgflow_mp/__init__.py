@@ -16,6 +16,7 @@ from pgflow_mp.errors import (
     DefinitionError,
     FlowNotFound,
     InstallError,
+    InvalidCursor,
     InvalidDsn,
     InvalidInput,
     InvalidRunId,
@@ -38,7 +39,7 @@ from pgflow_mp.jobs import Job, job
 from pgflow_mp.results import Run, StepState, StepTask
 
 if TYPE_CHECKING:
-    from pgflow_mp.client import AsyncPgFlow, PgFlow
+    from pgflow_mp.client import AsyncPgFlow, HealthReport, PgFlow, RunPage
 
 __version__ = "0.1.0"
 
@@ -50,7 +51,9 @@ __all__ = [
     "Flow",
     "FlowDefinition",
     "FlowNotFound",
+    "HealthReport",
     "InstallError",
+    "InvalidCursor",
     "InvalidDsn",
     "InvalidInput",
     "InvalidRunId",
@@ -65,6 +68,7 @@ __all__ = [
     "Run",
     "RunFailed",
     "RunNotFound",
+    "RunPage",
     "RunTimeout",
     "ServerUnavailable",
     "ShapeMismatch",
@@ -80,7 +84,7 @@ __all__ = [
 ]
 
 
-_CLIENT = ("AsyncPgFlow", "PgFlow")
+_CLIENT = ("AsyncPgFlow", "HealthReport", "PgFlow", "RunPage")
 
 
 def __getattr__(name: str) -> Any:

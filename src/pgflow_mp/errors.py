@@ -91,6 +91,10 @@ class InvalidRunId(PgflowError, ValueError):
     """This is no run id: a run id is a UUID."""
 
 
+class InvalidCursor(PgflowError, ValueError):
+    """This is not where a page ended: pass what `next` of the page before was."""
+
+
 class InvalidInput(PgflowError, ValueError):
     """The input cannot be used: it is no JSON, or not what the flow takes."""
 

@@ -190,6 +190,9 @@ class Run:
         output: Leaf step -> output once it completed (core 3.12); None where no leaf completed.
         remaining_steps: Steps that are neither completed nor skipped yet.
         steps: Its steps by slug; empty where they were not asked for.
+        cancelled: Whether it failed because somebody cancelled it (D-20).
+        retry_of: The run that it repeats, or None.
+        failure: Why it failed, as the database tells it without its steps.
     """
 
     run_id: UUID
@@ -202,6 +205,9 @@ class Run:
     completed_at: datetime | None = None
     failed_at: datetime | None = None
     steps: Steps = field(default_factory=lambda: Steps("", {}))
+    cancelled: bool = False
+    retry_of: UUID | None = None
+    failure: str | None = None
 
     @classmethod
     def from_details(cls, details: _Row) -> Run:
@@ -226,6 +232,9 @@ class Run:
             output=row.get("output"),
             remaining_steps=row.get("remaining_steps") or 0,
             steps=Steps(row["flow_slug"], states),
+            cancelled=bool(row.get("cancelled")),
+            retry_of=_uuid(row.get("retry_of")),
+            failure=row.get("error"),
             **_times(row, "started_at", "completed_at", "failed_at"),
         )
 
@@ -257,9 +266,9 @@ class Run:
 
     @property
     def error(self) -> str | None:
-        """Why it failed: the error of the step that failed first; None where no step did."""
+        """Why it failed: `Run cancelled`, else the error of the step that failed first; None where no step did."""
         step = self.failed_step
-        return step.error if step is not None else None
+        return step.error if step is not None and not self.cancelled else self.failure
 
     @property
     def seconds(self) -> float | None:

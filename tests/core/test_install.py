@@ -22,12 +22,22 @@ def sql_folder(tmp_path):
     for script in [
         *scripts.functions(scripts.root(), realtime=True),
         *scripts.functions(scripts.root(), realtime=False),
-        *scripts.migrations(scripts.root())[0][1],
+        *(script for _, parts in scripts.migrations(scripts.root()) for script in parts),
     ]:
         file = tmp_path / "sql" / script.name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(script.sql)
     return tmp_path / "sql"
+
+
+NEWEST = scripts.migrations(scripts.root())[-1][0]
+
+
+def add_migration(sql_folder, place, sql):
+    """Write a migration that follows those of the package; return its version."""
+    version = NEWEST + place
+    (sql_folder / "migrations" / f"{version:04}_test.sql").write_text(sql)
+    return version
 
 
 @pytest.fixture
@@ -64,7 +74,7 @@ def make_realtime(conn):
 def test_the_first_install_says_what_it_did(empty_dsn):
     lines = install(empty_dsn)
     assert [line.partition(":")[0] for line in lines] == ["pgmq", "tables", "functions", "events"]
-    assert "created, version 1" in lines[1]
+    assert lines[1] == f"tables: created, version {NEWEST}"
 
 
 def test_the_second_install_has_nothing_to_do(empty_dsn):
@@ -80,7 +90,7 @@ def test_installed_remembers_version_digest_and_how_pgmq_came(db):
     version, digest, package, how = db.execute(
         "select version, content_hash, package_version, pgmq from pgflow_mp.installed"
     ).fetchone()
-    assert (version, len(digest), package) == (1, 64, "0.1.0")
+    assert (version, len(digest), package) == (NEWEST, 64, "0.1.0")
     assert how.startswith(("SQL ", "extension "))
 
 
@@ -234,8 +244,7 @@ def test_a_server_before_14_is_refused(empty_dsn):
 def test_a_busy_database_gets_one_sentence(empty_dsn, sql_folder, monkeypatch):
     install(empty_dsn)
     monkeypatch.setattr("pgflow_mp.core.install._WAIT_FOR_TABLE", "50ms")
-    (sql_folder / "migrations").mkdir()
-    (sql_folder / "migrations" / "0002_busy.sql").write_text("alter table pgflow.runs add column extra int;")
+    add_migration(sql_folder, 1, "alter table pgflow.runs add column extra int;")
     with psycopg.connect(empty_dsn) as blocker:
         blocker.execute("lock table pgflow.runs in access share mode")
         with pytest.raises(InstallError, match="is busy"):
@@ -244,20 +253,34 @@ def test_a_busy_database_gets_one_sentence(empty_dsn, sql_folder, monkeypatch):
 
 def test_migrations_above_the_installed_version_run_once_and_in_order(empty_dsn, sql_folder):
     install(empty_dsn, folder=sql_folder)
-    (sql_folder / "migrations").mkdir()
-    (sql_folder / "migrations" / "0002_table.sql").write_text("create table pgflow_mp.extra (a int);")
-    (sql_folder / "migrations" / "0003_row.sql").write_text("insert into pgflow_mp.extra values (1);")
-    assert install(empty_dsn, folder=sql_folder)[1] == "tables: migrated from version 1 to version 3"
-    assert install(empty_dsn, folder=sql_folder)[1] == "tables: version 3 is current, nothing to do"
+    add_migration(sql_folder, 1, "create table pgflow_mp.extra (a int);")
+    last = add_migration(sql_folder, 2, "insert into pgflow_mp.extra values (1);")
+    assert install(empty_dsn, folder=sql_folder)[1] == f"tables: migrated from version {NEWEST} to version {last}"
+    assert install(empty_dsn, folder=sql_folder)[1] == f"tables: version {last} is current, nothing to do"
     with psycopg.connect(empty_dsn) as conn:
         assert rows(conn, "select * from pgflow_mp.extra") == [(1,)]
-        assert value(conn, "select version from pgflow_mp.installed") == 3
+        assert value(conn, "select version from pgflow_mp.installed") == last
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(empty_dsn, sql_folder):
+    later = list((sql_folder / "migrations").iterdir())
+    texts = [file.read_text() for file in later]
+    for file in later:
+        file.unlink()
+    assert install(empty_dsn, folder=sql_folder)[1] == "tables: created, version 1"
+    for file, text in zip(later, texts, strict=True):
+        file.write_text(text)
+    assert install(empty_dsn, folder=sql_folder)[1] == f"tables: migrated from version 1 to version {NEWEST}"
+
+
+def test_every_migration_has_a_number_of_its_own():
+    versions = [version for version, _ in scripts.migrations(scripts.root())]
+    assert versions == list(range(1, NEWEST + 1))
 
 
 def test_a_new_database_goes_through_the_migrations_too(empty_dsn, sql_folder):
-    (sql_folder / "migrations").mkdir()
-    (sql_folder / "migrations" / "0002_table.sql").write_text("create table pgflow_mp.extra (a int);")
-    assert install(empty_dsn, folder=sql_folder)[1] == "tables: created, version 2"
+    last = add_migration(sql_folder, 1, "create table pgflow_mp.extra (a int);")
+    assert install(empty_dsn, folder=sql_folder)[1] == f"tables: created, version {last}"
     with psycopg.connect(empty_dsn) as conn:
         assert rows(conn, "select * from pgflow_mp.extra") == []
 

@@ -21,5 +21,7 @@ from __future__ import annotations
 
 from pgflow_mp.client.aio.app import AsyncPgFlow
 from pgflow_mp.client.blocking.app import PgFlow
+from pgflow_mp.client.health import HealthReport
+from pgflow_mp.client.pages import RunPage
 
-__all__ = ["AsyncPgFlow", "PgFlow"]
+__all__ = ["AsyncPgFlow", "HealthReport", "PgFlow", "RunPage"]

@@ -5,17 +5,31 @@ Both faces share this module; it does no I/O.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from pgflow_mp import jsonvalue
+from pgflow_mp.core.queries.runs import RunFilter
+from pgflow_mp.definition import FlowDefinition
 from pgflow_mp.errors import InvalidInput, InvalidRunId
 from pgflow_mp.flow import Flow, as_definition
 
 if TYPE_CHECKING:
-    from pgflow_mp.definition import FlowDefinition
+    from collections.abc import Sequence
+    from datetime import datetime
 
-__all__ = ["NO_INPUT", "FlowRef", "encoded_input", "run_id_of", "slug_of"]
+__all__ = [
+    "NO_INPUT",
+    "FlowRef",
+    "RunStatus",
+    "aware",
+    "encoded_input",
+    "flows_of",
+    "page_size",
+    "run_filter",
+    "run_id_of",
+    "slug_of",
+]
 
 FlowRef: TypeAlias = "type[Flow] | FlowDefinition | str"
 """A flow as callers name it: its class, its definition, or its slug."""
@@ -24,9 +38,20 @@ NO_INPUT: Final[Any] = object()
 """No input was given; told apart from None, which is JSON null."""
 
 
+RunStatus: TypeAlias = Literal["started", "completed", "failed"]
+"""The contract's words for what became of a run (core 2.4)."""
+
+MOST_ON_A_PAGE = 1000
+
+
 def slug_of(flow: FlowRef) -> str:
     """Return the slug of a flow."""
     return flow if isinstance(flow, str) else as_definition(flow).slug
+
+
+def flows_of(flow: FlowRef | Sequence[FlowRef]) -> Sequence[FlowRef]:
+    """Return one flow or several as several."""
+    return [flow] if isinstance(flow, str | type | FlowDefinition) else flow
 
 
 def run_id_of(run_id: UUID | str) -> UUID:
@@ -51,3 +76,53 @@ def encoded_input(value: object) -> str:
     """
     encoded = jsonvalue.encode({} if value is NO_INPUT else value, error=InvalidInput)
     return "null" if encoded is None else encoded
+
+
+def aware(name: str, moment: datetime | None) -> datetime | None:
+    """Return the instant.
+
+    Raises:
+        InvalidInput: It has no time zone, so it is not known which instant it is.
+    """
+    if moment is not None and moment.utcoffset() is None:
+        raise InvalidInput(
+            f"{name}={moment.isoformat()} has no time zone; say which is meant, such as "
+            "datetime.now(UTC) or moment.replace(tzinfo=ZoneInfo('Europe/Berlin'))"
+        )
+    return moment
+
+
+def page_size(limit: int) -> int:
+    """Return how many runs a page has.
+
+    Raises:
+        InvalidInput: It is not from 1 to `MOST_ON_A_PAGE`.
+    """
+    if not 1 <= limit <= MOST_ON_A_PAGE:
+        raise InvalidInput(f"limit={limit} is not possible: a page has 1 to {MOST_ON_A_PAGE} runs")
+    return limit
+
+
+def run_filter(
+    flow: FlowRef | Sequence[FlowRef] | None,
+    status: RunStatus | Sequence[RunStatus] | None,
+    started_after: datetime | None,
+    started_before: datetime | None,
+    input_contains: object,
+) -> RunFilter:
+    """Return the conditions as the statement takes them.
+
+    Raises:
+        InvalidInput: One cannot be met by any run.
+    """
+    statuses = [status] if isinstance(status, str) else status
+    for word in statuses or ():
+        if word not in get_args(RunStatus):
+            raise InvalidInput(f"no run has status {word!r}; statuses are {', '.join(get_args(RunStatus))}")
+    return RunFilter(
+        flow_slugs=None if flow is None else [slug_of(one) for one in flows_of(flow)],
+        statuses=statuses,
+        started_after=aware("started_after", started_after),
+        started_before=aware("started_before", started_before),
+        input_contains=None if input_contains is NO_INPUT else encoded_input(input_contains),
+    )

@@ -38,6 +38,9 @@ _CLIENT_FUNCTIONS = (
     "pgflow_mp.get_run",
     "pgflow_mp.run_details",
     "pgflow_mp.flow_details",
+    "pgflow_mp.installation",
+    "pgflow_mp.list_runs",
+    "pgflow_mp.list_workers",
     "pgflow_mp.queue_depths",
 )
 # Who may execute this one is a worker; nobody else needs it.

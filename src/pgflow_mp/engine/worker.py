@@ -82,6 +82,9 @@ class Worker:
         preload: Modules that the children find already imported.
         name: The deployment unit, for people who look into the table of workers; `python` by default.
         amend: Is shown every outcome before it is settled and returns what to settle instead; quick, and in the loop.
+
+    Attributes:
+        ready: Set when it is registered, its children have started, and it takes tasks.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Worker:
         self._grace = grace
         self._name = name
         self._amend = amend
+        self.ready = asyncio.Event()
         self._stopped = asyncio.Event()
         self._now = asyncio.Event()
         self._breakage: PoolBroken | None = None
@@ -259,6 +263,7 @@ class Worker:
             self._fleet.size,
             ", ".join(sorted(self._flows)) or "no flow",
         )
+        self.ready.set()
 
     def _registration(self, worker_ids: Mapping[str, UUID]) -> Statement[None]:
         return register_workers(worker_ids, function_name=self._name, process=self._identity, version=__version__)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.aio.definitions import AsyncDefinitions
 from pgflow_mp.client.aio.jobs import AsyncJobs
+from pgflow_mp.client.aio.operations import AsyncOperations
 from pgflow_mp.client.aio.runs import AsyncRuns
+from pgflow_mp.client.threads import in_thread_async
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 CORE_VERSION = "0.17.1"
 
 
-class AsyncPgFlow(AsyncRuns, AsyncJobs, AsyncDefinitions):
+class AsyncPgFlow(
+    AsyncRuns,
+    AsyncJobs,
+    AsyncOperations,
+    AsyncDefinitions,
+):
     """An application's access to its flows: start runs and read what became of them.
 
     Construction does no I/O (D-16); connections open when the first call needs one. Every call is one statement in a
@@ -39,7 +46,8 @@ class AsyncPgFlow(AsyncRuns, AsyncJobs, AsyncDefinitions):
         return CORE_VERSION
 
     async def close(self) -> None:
-        """End the connections; the next call opens new ones."""
+        """Stop the workers that it started, and end its connections; the next call opens new ones."""
+        await in_thread_async(self._crew.close)
         await self._connections.close()
 
     async def __aenter__(self) -> Self:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.connections import AsyncConnections
+from pgflow_mp.client.crew import Crew
 from pgflow_mp.connecting import DSN_VARIABLE
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
@@ -25,3 +26,4 @@ class AsyncFace:
             raise PgflowError(f"no database was named: pass a DSN to AsyncPgFlow(...) or set {DSN_VARIABLE}")
         self._connections = AsyncConnections(found)
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
+        self._crew = Crew()

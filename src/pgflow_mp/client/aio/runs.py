@@ -8,15 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.face import AsyncFace
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, run_id_of, slug_of
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, page_size, run_filter, run_id_of, slug_of
+from pgflow_mp.client.pages import RunPage, place_after
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
+    from pgflow_mp.client.arguments import RunStatus
     from pgflow_mp.client.joining import AsyncConn
     from pgflow_mp.core.statement import Statement
     from pgflow_mp.results import Run
@@ -129,6 +132,45 @@ class AsyncRuns(AsyncFace):
             RunNotFound: There is no such run.
         """
         return await self._found(run_id, runs.get_run_with_states(run_id_of(run_id)), conn)
+
+    async def list_runs(
+        self,
+        *,
+        flow: FlowRef | Sequence[FlowRef] | None = None,
+        status: RunStatus | Sequence[RunStatus] | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        input_contains: object = NO_INPUT,
+        after: str | None = None,
+        limit: int = 50,
+        conn: AsyncConn | None = None,
+    ) -> RunPage:
+        """Return runs that meet all conditions, the latest first, without their steps.
+
+        A page of one flow's runs is read from an index; conditions on status and input are tested run by run.
+
+        Args:
+            flow: Of this flow, or of these.
+            status: With this status, or one of these: `started`, `completed`, `failed`.
+            started_after: Started at this instant (an aware datetime) or later.
+            started_before: Started earlier than this instant.
+            input_contains: A JSON value that the input contains (``@>`` of jsonb), such as `{"customer": 7}`.
+            after: `next` of the page before; the first page by default.
+            limit: The most runs of a page, 1 to 1,000.
+            conn: Read in the transaction of this connection.
+
+        Returns:
+            The runs as a sequence; its attribute `next` is `after` of the following page, or None.
+
+        Raises:
+            InvalidCursor: `after` was not `next` of a page.
+            InvalidInput: A condition cannot be met by any run: no such status, a time without its zone, no JSON.
+        """
+        wanted = run_filter(flow, status, started_after, started_before, input_contains)
+        limit = page_size(limit)
+        statement = runs.list_runs(wanted, limit + 1, place_after(after))
+        found = await self._connections.run(statement, conn, doing="listing runs")
+        return RunPage.of(found, limit)
 
     async def _found(self, run_id: UUID | str, statement: Statement[Run | None], conn: AsyncConn | None) -> Run:
         run = await self._connections.run(statement, conn, doing="reading a run")

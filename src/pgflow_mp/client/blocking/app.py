@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.blocking.definitions import Definitions
 from pgflow_mp.client.blocking.jobs import Jobs
+from pgflow_mp.client.blocking.operations import Operations
 from pgflow_mp.client.blocking.runs import Runs
+from pgflow_mp.client.threads import in_thread
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
 CORE_VERSION = "0.17.1"
 
 
-class PgFlow(Runs, Jobs, Definitions):
+class PgFlow(
+    Runs,
+    Jobs,
+    Operations,
+    Definitions,
+):
     """An application's access to its flows: start runs and read what became of them.
 
     Construction does no I/O (D-16); connections open when the first call needs one. Every call is one statement in a
@@ -40,7 +47,8 @@ class PgFlow(Runs, Jobs, Definitions):
         return CORE_VERSION
 
     def close(self) -> None:
-        """End the connections; the next call opens new ones."""
+        """Stop the workers that it started, and end its connections; the next call opens new ones."""
+        in_thread(self._crew.close)
         self._connections.close()
 
     def __enter__(self) -> Self:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pgflow_mp.client.blocking.connections import Connections
+from pgflow_mp.client.crew import Crew
 from pgflow_mp.connecting import DSN_VARIABLE
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
@@ -26,3 +27,4 @@ class Face:
             raise PgflowError(f"no database was named: pass a DSN to PgFlow(...) or set {DSN_VARIABLE}")
         self._connections = Connections(found)
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
+        self._crew = Crew()

@@ -7,6 +7,7 @@ right on any table (D-11).
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgflow_mp.core.statement import Row, Statement
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-__all__ = ["enqueue", "get_run", "get_run_inputs", "get_run_with_states", "open_runs", "start_flows"]
+__all__ = [
+    "RunFilter",
+    "enqueue",
+    "get_run",
+    "get_run_inputs",
+    "get_run_with_states",
+    "list_runs",
+    "open_runs",
+    "start_flows",
+]
 
 
 def start_flows(
@@ -83,6 +93,51 @@ def open_runs(flow_slug: str) -> Statement[list[UUID]]:
     """Tell the runs of a flow that have not ended, the oldest first; needs the right to read the table."""
     sql = "select run_id from pgflow.runs where flow_slug = %s::text and status = 'started' order by started_at, run_id"
     return Statement(sql, (flow_slug,), lambda found: [row[0] for row in found])
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are wanted: those that meet every condition that is not None.
+
+    Attributes:
+        flow_slugs: Of one of these flows.
+        statuses: With one of these statuses (core 2.4).
+        started_after: Started then or later.
+        started_before: Started earlier.
+        input_contains: JSON text; the input contains it (``@>`` of jsonb).
+    """
+
+    flow_slugs: Sequence[str] | None = None
+    statuses: Sequence[str] | None = None
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    input_contains: str | None = None
+
+
+_LIST = """
+select r::text from pgflow_mp.list_runs(
+  %s::text[], %s::text[], %s::timestamptz, %s::timestamptz, %s::jsonb, %s::timestamptz, %s::uuid, %s::int) as r
+"""
+
+
+def list_runs(wanted: RunFilter, limit: int, after: tuple[datetime, UUID] | None = None) -> Statement[list[Run]]:
+    """Read runs without their steps, the latest first.
+
+    Args:
+        wanted: Which.
+        limit: How many at the most.
+        after: Start and id of the run that those asked for come behind.
+    """
+    params = (
+        None if wanted.flow_slugs is None else list(wanted.flow_slugs),
+        None if wanted.statuses is None else list(wanted.statuses),
+        wanted.started_after,
+        wanted.started_before,
+        wanted.input_contains,
+        *(after or (None, None)),
+        limit,
+    )
+    return Statement(_LIST, params, lambda found: [Run.from_row(json.loads(text)) for (text,) in found])
 
 
 def get_run_inputs(run_ids: Sequence[UUID]) -> Statement[dict[UUID, bytes]]:

@@ -9,7 +9,7 @@ security definer
 set search_path = ''
 as $$
   select jsonb_build_object(
-    'run', to_jsonb(r),
+    'run', pgflow_mp._run_as_json(r),
     'steps', coalesce(
       (
         select jsonb_agg(

@@ -102,6 +102,25 @@ def test_a_caller_s_transaction_takes_the_install_with_it(empty_dsn):
         assert value(conn, "select to_regnamespace('pgflow')") is None
 
 
+def test_a_caller_s_transaction_keeps_its_settings(empty_dsn):
+    """Not only when it ends: what the caller does next finds its names, and waits for locks as long as before."""
+    sql = (
+        "select name, setting from pg_settings where source = 'session' "
+        "or name in ('search_path', 'lock_timeout', 'check_function_bodies', 'client_min_messages')"
+    )
+    with psycopg.connect(empty_dsn) as conn:
+        conn.execute("create schema mine; create table mine.notes (note text)")
+        conn.execute("set search_path = mine, public; set local lock_timeout = '7s'")
+        before = rows(conn, sql)
+        install(conn)
+        assert rows(conn, sql) == before
+        conn.execute("insert into notes values ('found')")
+        install(conn)
+        with pytest.raises(InstallError):
+            install(conn, worker_roles=["nobody_of_this_name"])
+        assert rows(conn, sql) == before
+
+
 def test_two_installers_at_once_wait_for_each_other(empty_dsn):
     results = []
     threads = [threading.Thread(target=lambda: results.append(install(empty_dsn))) for _ in range(4)]

@@ -248,6 +248,34 @@ class TestCountersAndSteps:
         assert machine.drain("f", lambda task: task.input) == size
         assert machine.run(run)[:2] == ("completed", {"m": list(range(size))})
 
+    @pytest.mark.parametrize("parent", ["completed", "started"])
+    def test_tasks_of_a_step_that_has_not_started_go(self, machine, parent):
+        """It makes them anew when it starts, now or later; what a worker says of an old one is late (core CT-3)."""
+        machine.flow("f", a=single(), m=map_of("a"))
+        run = machine.start("f")
+        machine.settle([(machine.claim("f")[0], [1, 2])])
+        held = machine.claim("f", 1)
+        machine.conn.execute(
+            "update pgflow.step_states set status = 'created', started_at = null, remaining_tasks = null "
+            "where step_slug = 'm'"
+        )
+        expected = ["task of a step not started"] * 2
+        if parent == "completed":
+            expected.append("ready step that was not started")
+        else:
+            machine.conn.execute(
+                "update pgflow.step_states set status = 'started', completed_at = null, remaining_tasks = 1, "
+                "output = null where step_slug = 'a'; "
+                "update pgflow.step_tasks set status = 'queued', started_at = null, completed_at = null, output = null "
+                "where step_slug = 'a'; "
+                "update pgflow.runs set remaining_steps = 2"
+            )
+            expected += ["wrong counter", "task without a message"]
+        assert mend(machine) == expected
+        assert machine.settle([(held[0], "late")], worker=machine.worker)[0][0] is False
+        machine.drain("f", lambda task: [3, 4] if task.step == "a" else task.input)
+        assert machine.run(run)[:2] == ("completed", {"m": [1, 2] if parent == "completed" else [3, 4]})
+
     @pytest.mark.parametrize("remaining", [0, 5])
     def test_a_run_without_open_steps_is_completed(self, recorded, remaining):
         """core 3.12: with its output and its event."""

@@ -219,15 +219,30 @@ def test_an_unknown_role_is_a_sentence(empty_dsn):
         assert value(conn, "select to_regnamespace('pgflow')") is None
 
 
-def test_no_function_with_its_owner_s_rights_leaves_its_search_path_open(db):
-    """core E-1; issue 3 point 6."""
+def test_functions_with_their_owner_s_rights_are_these_and_look_nowhere_but_where_they_say(db):
+    """core E-1, 3.0; D-11; issue 3 point 6: their search_path is exactly the empty one, so that no caller's schema is
+    looked in."""
     found = rows(
         db,
-        "select p.oid::regprocedure::text, array_to_string(p.proconfig, ';') from pg_proc as p "
+        "select p.oid::regprocedure::text, setting from pg_proc as p "
         "join pg_namespace as n on n.oid = p.pronamespace "
+        "left join lateral unnest(p.proconfig) as setting on setting like 'search_path=%%' "
         "where n.nspname in ('pgflow', 'pgflow_mp') and p.prosecdef",
     )
-    assert len(found) >= 10
-    for name, settings in found:
-        assert settings is not None, name
-        assert 'search_path=""' in settings, name
+    assert {name.partition("(")[0] for name, _ in found} == {
+        "pgflow.cleanup_ensure_workers_logs",
+        "pgflow.flow_exists",
+        "pgflow.get_run_with_states",
+        "pgflow.recover_stalled_tasks",
+        "pgflow.requeue_stalled_tasks",
+        "pgflow.setup_ensure_workers_cron",
+        "pgflow.setup_requeue_stalled_tasks_cron",
+        "pgflow.start_flow_with_states",
+        "pgflow_mp.flow_details",
+        "pgflow_mp.get_run",
+        "pgflow_mp.held_tasks",
+        "pgflow_mp.recover_tasks",
+        "pgflow_mp.run_details",
+        "pgflow_mp.start_flows",
+    }
+    assert {setting for _, setting in found} == {'search_path=""'}

@@ -68,13 +68,13 @@ class TestComplete:
         assert machine.fail(run, "a", index=7) is None
 
     def test_a_queued_task_is_not_completed(self, machine):
-        """core CT-5, 4.6: the result is lost, the task will run."""
-        machine.flow("f", a=single())
+        """core CT-5, 4.6: the result is lost, the task will run; what another step owes its map is no matter (CT-4)."""
+        machine.flow("f", a=single(), other=single(), m=map_of("other"))
         run = machine.start("f")
         before = machine.everything(run)
         assert machine.complete(run, "a", 1) == "queued"
         assert machine.everything(run) == before
-        assert machine.queued("f") == [("a", 0)]
+        assert machine.queued("f") == [("a", 0), ("other", 0)]
 
     def test_a_second_completion_keeps_the_first_output(self, machine):
         """core CT-5 [T], CT-3, 4.6."""

@@ -14,6 +14,7 @@ A schema pgflow that somebody else made is never touched.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +27,7 @@ from pgflow_mp.core import pgmq, replace, roles, scripts
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
 __all__ = ["install"]
@@ -36,6 +37,7 @@ _Connection = psycopg.Connection[Any]
 _OLDEST_SERVER = 14
 _SCHEMAS = ("pgflow", "pgflow_mp")
 _LOCK = "pgflow_mp.install"
+_SETTINGS = ("client_min_messages", "check_function_bodies", "lock_timeout", "search_path")
 _WAIT_FOR_INSTALLER = "60s"
 _WAIT_FOR_TABLE = "5s"
 
@@ -107,7 +109,7 @@ def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connecti
     _check_server(conn)
     database = conn.info.dbname
     try:
-        with conn.transaction():
+        with conn.transaction(), _settings_given_back(conn):
             return _install_locked(conn, folder) + grants(conn)
     except psycopg.errors.InsufficientPrivilege as error:
         raise InstallError(
@@ -161,8 +163,20 @@ def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     ]
 
 
+@contextmanager
+def _settings_given_back(conn: _Connection) -> Iterator[None]:
+    """Leave the settings that an install changes as they were: the transaction may be a caller's, and go on.
+
+    A failed install needs nothing: its savepoint, or the whole transaction, takes them back.
+    """
+    before = {name: _value(conn, "select current_setting(%s)", (name,)) for name in _SETTINGS}
+    yield
+    for name, value in before.items():
+        _value(conn, "select set_config(%s, %s, true)", (name, value))
+
+
 def _set_up_transaction(conn: _Connection) -> None:
-    """Become the only installer, and set what holds until the transaction ends."""
+    """Become the only installer, and set what holds until the install ends."""
     conn.execute("set local client_min_messages = warning")
     conn.execute("set local check_function_bodies = off")  # a function may call what a later file creates
     conn.execute(f"set local lock_timeout = '{_WAIT_FOR_INSTALLER}'")

@@ -52,6 +52,8 @@ where n.nspname in ('pgflow', 'pgflow_mp')
 def functions(conn: _Connection, wanted: list[Script], earlier: list[str]) -> list[str]:
     """Run `wanted`, drop what is left of `earlier`, and return the signatures of the functions made.
 
+    Leaves search_path empty; the install gives it back.
+
     Args:
         conn: A connection inside the transaction of the install.
         wanted: The function files.

@@ -15,10 +15,10 @@ begin
     select
       array_position(
         array[
-          'missing queue', 'open task of an ended step', 'open task of an ended run', 'wrong counter',
-          'map without a size', 'failed step of a live run', 'task given up', 'failed task of a live step',
-          'step without open tasks', 'missing task', 'task without a message', 'ready step that was not started',
-          'run without open steps', 'message without a task'
+          'missing queue', 'open task of an ended step', 'open task of an ended run', 'task of a step not started',
+          'wrong counter', 'map without a size', 'failed step of a live run', 'task given up',
+          'failed task of a live step', 'step without open tasks', 'missing task', 'task without a message',
+          'ready step that was not started', 'run without open steps', 'message without a task'
         ],
         found.damage
       ),

@@ -28,6 +28,14 @@ begin
     where found.damage is not null;
 
   return query
+    select 'task of a step not started', t.flow_slug, t.run_id, t.step_slug, t.task_index
+    from pgflow.runs as r
+    join pgflow.step_states as s on s.run_id = r.run_id and s.status = 'created'
+    join pgflow.step_tasks as t on t.run_id = s.run_id and t.step_slug = s.step_slug
+    where r.status = 'started'
+      and (_damaged_tasks.only_runs is null or r.run_id = any(_damaged_tasks.only_runs));
+
+  return query
     select 'missing task', s.flow_slug, s.run_id, s.step_slug, place.task_index
     from pgflow.runs as r
     join pgflow.step_states as s on s.run_id = r.run_id and s.status = 'started'

@@ -20,6 +20,8 @@ begin
       join pgflow.step_states as s on s.run_id = given.run_id and s.step_slug = given.step_slug;
     when 'open task of an ended run' then
       perform pgflow_mp._end_open_tasks('cancelled', array(select distinct unnest(run_ids) order by 1));
+    when 'task of a step not started' then
+      perform pgflow_mp._delete_tasks(run_ids, step_slugs, task_indexes);
     when 'wrong counter' then
       perform pgflow_mp._count_again(run_ids);
     when 'map without a size' then

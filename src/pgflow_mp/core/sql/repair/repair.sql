@@ -4,6 +4,7 @@
 --
 --   missing queue                     of a step: created again
 --   open task of an ended step, run   its status becomes skipped or cancelled, its message is archived (TS-6)
+--   task of a step not started        deleted with its message: the step makes its tasks when it starts
 --   wrong counter                     remaining steps, tasks or parents are counted again
 --   map without a size                its parent has ended: sized from what is stored; not when that is no array
 --   failed step of a live run         the run fails

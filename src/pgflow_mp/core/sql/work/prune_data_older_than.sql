@@ -1,6 +1,7 @@
 -- Deletes what ended, and workers that were last heard of, longer ago than the interval: of all flows (NULL) or of
--- those named. Returns the number of workers, tasks, step states and runs deleted. Messages of those runs go with them, and
--- archived messages of that age.
+-- those named. Returns the number of workers, tasks, step states and runs deleted: the four counts of generations
+-- 7.1, which names none, in the order in which core 6.5.3 deletes. Messages of those runs go with them, and archived
+-- messages of that age.
 -- A worker that may be alive keeps its row, whatever the interval (SU-7): it would take the loss for an order to stop.
 -- Rules: core 6.5.3; generations 7.1 (called by position), 9.2 row 6 (no default), SU-7.
 create or replace function pgflow.prune_data_older_than(

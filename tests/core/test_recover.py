@@ -177,6 +177,15 @@ class TestLostWorkers:
         assert machine.recover() == 30
         assert all(machine.tasks(run) == {"m": ["queued"] * 20, "s": ["queued"]} for run in runs)
 
+    def test_a_map_shared_with_a_healthy_worker_loses_only_what_the_lost_one_held(self, machine):
+        machine.flow("f", m=map_of())
+        run = machine.start("f", [1, 2, 3])
+        machine.claim("f", 1, worker=machine.register(ours=True))
+        machine.claim("f", 1, worker=machine.register(ours=True, stopped=True))
+        machine.claim("f", 1, worker=machine.register(ours=True))
+        assert machine.recover() == 1
+        assert machine.tasks(run) == {"m": ["started", "queued", "started"]}
+
     def test_a_late_result_of_the_lost_worker_changes_nothing(self, machine):
         """D-5: the attempt has the same number again, but another worker."""
         machine.flow("f", a=single())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pgflow_mp import validation
 from pgflow_mp.errors import DefinitionError, StepNotFound
@@ -26,6 +26,10 @@ from pgflow_mp.rules import (
     unknown_option,
 )
 from pgflow_mp.signature import Parameter, is_async, job_parameters, parameters_of
+from pgflow_mp.typed import Types, types_of
+
+if TYPE_CHECKING:
+    from pgflow_mp.checking import Check
 
 StepType = Literal["single", "map"]
 SkipMode = Literal["fail", "skip", "skip-cascade"]
@@ -119,6 +123,7 @@ class StepDefinition:
         retry_on: What the handler may raise to be tried again; None is any exception.
         is_job: It is the one step of a job: its handler may give the input any name.
         parameters: What the handler asks for.
+        types: What its annotations say of its input and output; read where it is None.
 
     The last options are the worker's business: the database does not know them, and they do not count when
     definitions are compared.
@@ -141,6 +146,7 @@ class StepDefinition:
     concurrency: int | None = field(default=None, compare=False)
     retry_on: tuple[type[BaseException], ...] | None = field(default=None, compare=False)
     is_job: bool = field(default=False, compare=False, repr=False)
+    types: Types | None = field(default=None, compare=False, repr=False)
     parameters: tuple[Parameter, ...] = field(init=False, compare=False, repr=False, default=())
     owner: InitVar[str] = ""
 
@@ -165,6 +171,8 @@ class StepDefinition:
                 put(self, "parameters", job_parameters(parameters) if self.is_job else parameters)
             except ValueError as problem:
                 raise DefinitionError(str(problem)) from None
+            if self.types is None:
+                put(self, "types", types_of(self.handler))
 
     @property
     def is_map(self) -> bool:
@@ -218,6 +226,8 @@ class FlowDefinition:
         source: ``module:qualname`` of the class when its name leads to it from outside, else None
             (plain data, a class in a function or in ``__main__``).
         description: The docstring of the class, or of a job's function.
+        input_type: What the input of a run must be, where `Flow[...]` says it.
+        output_type: What the output of a run is, where `Flow[...]` says it.
     """
 
     slug: str
@@ -227,6 +237,8 @@ class FlowDefinition:
     timeout: int | None = None
     source: str | None = field(default=None, compare=False)
     description: str | None = field(default=None, compare=False, repr=False)
+    input_type: Check | None = field(default=None, compare=False, repr=False)
+    output_type: Check | None = field(default=None, compare=False, repr=False)
     owner: InitVar[str] = ""
 
     def __post_init__(self, owner: str) -> None:
@@ -330,6 +342,7 @@ def make_step(
     handler: Callable[..., Any] | None,
     options: Mapping[str, Any],
     owner: str,
+    types: Types | None = None,
 ) -> StepDefinition:
     """Make a step from what its writer gave; an option that is None counts as not given.
 
@@ -341,6 +354,7 @@ def make_step(
         handler: The function to call.
         options: Conditions, skip modes and numbers by name.
         owner: What the step belongs to, for messages.
+        types: What the handler's annotations say, where they have been read.
 
     Raises:
         DefinitionError: Something is wrong with it.
@@ -352,7 +366,7 @@ def make_step(
         validation.check_condition_given(given)
     place = {name: index for index, name in enumerate(order)}
     in_order = tuple(sorted(deps, key=lambda dep: place.get(dep, len(place))))
-    return StepDefinition(slug, step_type, in_order, handler, owner=owner, **given)
+    return StepDefinition(slug, step_type, in_order, handler, types=types, owner=owner, **given)
 
 
 def _step_from_data(entry: dict[str, Any], order: Sequence[str], owner: str) -> StepDefinition:

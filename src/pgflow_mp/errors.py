@@ -104,13 +104,20 @@ class InvalidSchedule(PgflowError, ValueError):
 
 
 class OutputError(PgflowError, ValueError):
-    """The handler returned a value that is no JSON."""
+    """The handler returned a value that is no JSON, or not what it says that it returns."""
 
 
 class NonRetryable(PgflowError):
     """This task failed for good: trying again would not help.
 
     Raise it in a handler (or raise a subclass) to end the task at once, whatever attempts are left.
+    """
+
+
+class InvalidTaskInput(InvalidInput, NonRetryable):
+    """What a task gets is not what its handler says that it takes; trying again would not help.
+
+    The types are those of the handler's annotations (see docs/flows.md).
     """
 
 

@@ -12,8 +12,22 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, NoReturn, ParamSpec, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    NoReturn,
+    ParamSpec,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
+    overload,
+)
 
 from pgflow_mp import validation
 from pgflow_mp.definition import (
@@ -37,6 +51,19 @@ from pgflow_mp.rules import (
     unknown_option,
 )
 from pgflow_mp.signature import RESERVED, parameters_of
+from pgflow_mp.typed import check_of, types_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    from pgflow_mp.checking import Check
+
+    # A flow that says nothing takes and gives anything. (Python 3.13 has such variables at run time too.)
+    InputT = TypeVarWithDefault("InputT", default=Any)
+    OutputT = TypeVarWithDefault("OutputT", default=Any)
+else:
+    InputT = TypeVar("InputT")
+    OutputT = TypeVar("OutputT")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -204,16 +231,18 @@ class FlowType(type):
         own_steps = any(isinstance(value, Step) for value in namespace.values())
         # Without __qualname__ there was no class body: unpickling by value makes the bare class and then
         # sets its attributes, the definition among them.
-        if bases and (own_steps or "__qualname__" in namespace):
-            cls._define(keywords)
+        is_flow = any(isinstance(base, FlowType) for base in bases)
+        if is_flow and (own_steps or "__qualname__" in namespace):
+            around = sys._getframe(1).f_locals  # noqa: SLF001  (the only way to a type that a function defines)
+            cls._define(keywords, {**around, **namespace})
         return cls
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], /, **_: Any) -> None:
         super().__init__(name, bases, namespace)
 
-    def _define(cls, keywords: dict[str, Any]) -> None:
-        """Read the body into `_definition`; a job reads its own."""
-        _define(cls, keywords)
+    def _define(cls, keywords: dict[str, Any], scope: Mapping[str, Any]) -> None:
+        """Read the body into `_definition`; a job reads its own. The scope has the names around and in it."""
+        _define(cls, keywords, scope)
 
     @property
     def definition(cls) -> FlowDefinition:
@@ -239,8 +268,12 @@ class FlowType(type):
         return f"<flow {cls.__qualname__} ({slug})>" if slug else f"<class '{cls.__module__}.{cls.__qualname__}'>"
 
 
-class Flow(metaclass=FlowType):
+class Flow(Generic[InputT, OutputT], metaclass=FlowType):
     """A workflow: subclass it and decorate functions with `step` and `map_step`.
+
+    ``class Order(Flow[OrderIn, OrderOut])`` says what a run's input and output are: `PgFlow` holds the input to it
+    before a run is started, gives the output as such, and type checkers know both. A type is what handlers can be
+    annotated with; the output of a run has one entry for each leaf.
 
     Class keywords: ``slug`` (else the class's name in snake_case), ``max_attempts``, ``base_delay``,
     ``timeout``, ``executor``, ``retry_on`` (defaults of the steps; see `StepOptions`).
@@ -269,7 +302,7 @@ def as_definition(flow: type[Flow] | FlowDefinition) -> FlowDefinition:
 # ---- from a class to its definition ----------------------------------------------------------
 
 
-def _define(cls: FlowType, keywords: dict[str, Any]) -> None:
+def _define(cls: FlowType, keywords: dict[str, Any], scope: Mapping[str, Any]) -> None:
     owner = f"class {cls.__name__}"
     slug = keywords.pop("slug", None)
     with validation.at(owner):
@@ -278,14 +311,30 @@ def _define(cls: FlowType, keywords: dict[str, Any]) -> None:
         steps = _steps_of(cls)
         _refuse_reserved(steps)
     cls._options = inherited_options(cls) | keywords
+    input_type, output_type = _flow_types(cls, owner, scope)
     cls._definition = FlowDefinition(
         snake_case(cls.__name__) if slug is None else slug,
-        tuple(_step_definition(cls, step, list(steps), owner) for step in steps.values()),
+        tuple(_step_definition(cls, step, list(steps), owner, scope) for step in steps.values()),
         **{name: value for name, value in cls._options.items() if name in FLOW_OPTIONS},
         source=source_of(cls),
+        input_type=input_type,
+        output_type=output_type,
         description=cls.__doc__,
         owner=owner,
     )
+
+
+def _flow_types(cls: type, owner: str, scope: Mapping[str, Any]) -> tuple[Check | None, Check | None]:
+    """Read what ``Flow[input, output]`` says, here or in the nearest base that does."""
+    for base in cls.__mro__:
+        for written in vars(base).get("__orig_bases__", ()):
+            if get_origin(written) is Flow:
+                try:
+                    taken, given = (check_of(annotation, base, scope) for annotation in get_args(written))
+                except NameError as problem:
+                    raise DefinitionError(f"{owner}: {written} cannot be read: {problem}") from None
+                return taken, given
+    return None, None
 
 
 def _steps_of(cls: type) -> dict[str, Step[..., Any]]:
@@ -319,7 +368,9 @@ def inherited_options(cls: FlowType) -> dict[str, Any]:
     return options
 
 
-def _step_definition(cls: FlowType, step: Step[..., Any], order: list[str], owner: str) -> StepDefinition:
+def _step_definition(
+    cls: FlowType, step: Step[..., Any], order: list[str], owner: str, scope: Mapping[str, Any]
+) -> StepDefinition:
     options = dict(step.options)
     with validation.at(owner, validation.named("step", step.slug)):
         if step.step_type == "map" and "depends_on" in options:
@@ -329,7 +380,8 @@ def _step_definition(cls: FlowType, step: Step[..., Any], order: list[str], owne
             raise DefinitionError(problem)
         deps = _deps_of(cls, step, options.pop(parents, None), order)
     options = with_defaults(options, {name: cls._options.get(name) for name in FLOW_RUN_OPTIONS})
-    return make_step(step.slug, step.step_type, deps, order, step.handler, options, owner)
+    types = types_of(step.handler, scope)
+    return make_step(step.slug, step.step_type, deps, order, step.handler, options, owner, types)
 
 
 def _deps_of(cls: type, step: Step[..., Any], given: Any, order: list[str]) -> list[str]:

@@ -2,7 +2,9 @@
 
 The values a handler gets depend on its step only (core 3.13.3): a root step gets the run's input, a
 dependent one the outputs of its parents, a map step one element. Which of them it takes, its signature
-says. A parent that was skipped has no value; the parameter's default stands in (decision D-15).
+says. A parent that was skipped has no value; the parameter's default stands in (decision D-15). Where a
+parameter is annotated with a type that says more than JSON itself, the handler gets a value of that type, and what
+it returns is held to the annotation of its output (`pgflow_mp.typed`).
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from pgflow_mp.errors import DefinitionError, InvalidInput
+from pgflow_mp import jsonvalue
+from pgflow_mp.checking import Unfit
+from pgflow_mp.errors import DefinitionError, InvalidInput, InvalidTaskInput, OutputError
 from pgflow_mp.signature import CTX, FLOW_INPUT, ITEM
+from pgflow_mp.typed import OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from traceback import TracebackException
     from types import CodeType, TracebackType
 
+    from pgflow_mp.checking import Check
     from pgflow_mp.context import Context
-    from pgflow_mp.definition import StepDefinition
+    from pgflow_mp.definition import FlowDefinition, StepDefinition
 
 MAX_ERROR_TEXT: Final = 4000
 """Most characters of an error's text: enough for the frames that matter, small in every table and event."""
@@ -43,6 +49,7 @@ def call(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any
     Raises:
         DefinitionError: The step has no handler here.
         InvalidInput: A value that the handler requires is not in the input.
+        InvalidTaskInput: A value is not of the type that the handler's annotation says.
         BaseException: Whatever the handler raises.
     """
     result = _called(step, input, flow_input, ctx)
@@ -66,6 +73,7 @@ def bind(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> dic
 
     Raises:
         InvalidInput: A value that the handler requires is not in the input.
+        InvalidTaskInput: A value is not of the type that the handler's annotation says.
     """
     outputs = input if not step.is_map and isinstance(input, Mapping) else {}
     own = {FLOW_INPUT: flow_input, CTX: ctx, ITEM: input}
@@ -73,15 +81,76 @@ def bind(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> dic
     for parameter in step.parameters:
         name = parameter.name
         if not parameter.is_dependency:
-            values[name] = own[parameter.brings]
+            values[name] = _typed(step, name, own[parameter.brings])
         elif name in outputs:
-            values[name] = outputs[name]
+            values[name] = _typed(step, name, outputs[name])
         elif not parameter.optional:
             raise InvalidInput(
                 f"step `{step.slug}` needs the output of `{name}`, but its input has only "
                 f"{', '.join(outputs) or 'nothing'}; does the flow in the database differ from the code?"
             )
     return values
+
+
+def _typed(step: StepDefinition, name: str, value: Any) -> Any:
+    check = step.types.of(name) if step.types else None
+    if check is None:
+        return value
+    try:
+        return check.accept(value)
+    except Unfit as problem:
+        raise InvalidTaskInput(
+            f"step `{step.slug}` takes `{name}: {check}`, and got something else: {problem}"
+        ) from None
+
+
+def encode_output(step: StepDefinition, value: Any) -> str | None:
+    """Turn what a handler returned into JSON text, by the type that it says it returns; None is SQL NULL (D-8).
+
+    Raises:
+        OutputError: The value is no JSON, or is not of that type.
+    """
+    check = step.types.of(OUTPUT) if step.types else None
+    if check is not None:
+        try:
+            value = check.dump(value)
+        except Unfit as problem:
+            raise OutputError(f"step `{step.slug}` says that it returns `{check}`, and did not: {problem}") from None
+    return jsonvalue.encode(value)
+
+
+def encode_input(flow: FlowDefinition, value: Any) -> str:
+    """Turn the input of a run into JSON text, by what the flow and its first steps say that they take.
+
+    Steps that take it only under a condition, or later on, are not asked: their own tasks check it.
+
+    Raises:
+        InvalidInput: The value is no JSON, or is not of such a type.
+    """
+    for who, check in _input_checks(flow):
+        try:
+            value = check.dump(value)
+        except Unfit as problem:
+            raise InvalidInput(f"{who} takes `{check}` as the run's input, and got something else: {problem}") from None
+        except OutputError as problem:
+            raise InvalidInput(str(problem)) from None
+    text = jsonvalue.encode(value, error=InvalidInput)
+    return "null" if text is None else text
+
+
+def _input_checks(flow: FlowDefinition) -> list[tuple[str, Check]]:
+    named = f"flow `{flow.slug}`"
+    found = [(named, flow.input_type)]
+    for step in flow.steps:
+        if step.types and step.is_root and step.when is None and step.unless is None:
+            who = f"{named}, step `{step.slug}`,"
+            for parameter in step.parameters:
+                check = step.types.of(parameter.name)
+                if parameter.brings == FLOW_INPUT:
+                    found.append((who, check))
+                elif parameter.brings == ITEM:
+                    found.append((who, check and check.many()))
+    return [(who, check) for who, check in found if check is not None]
 
 
 def _awaited(result: Awaitable[Any]) -> Any:

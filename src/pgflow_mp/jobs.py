@@ -12,6 +12,7 @@ call the input what it likes.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from pgflow_mp import validation
@@ -19,6 +20,7 @@ from pgflow_mp.definition import ExecutorName, FlowDefinition, StepDefinition
 from pgflow_mp.errors import DefinitionError
 from pgflow_mp.flow import Flow, FlowType, Step, inherited_options, snake_case, source_of
 from pgflow_mp.rules import FLOW_OPTIONS, RUN_OPTIONS, shown, unknown_option
+from pgflow_mp.typed import types_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -91,14 +93,14 @@ def job(handler: Any = None, /, **options: Any) -> Any:
         DefinitionError: Something is wrong with it; the message says what.
     """
     if handler is None:
-        return lambda handler: _from_function(handler, options)
-    return _from_function(handler, options)
+        return lambda handler: _from_function(handler, options, sys._getframe(1).f_locals)  # noqa: SLF001
+    return _from_function(handler, options, sys._getframe(1).f_locals)  # noqa: SLF001  (types may be defined there)
 
 
 class JobType(FlowType):
     """The type of job classes: reads their one function."""
 
-    def _define(cls, keywords: dict[str, Any]) -> None:  # noqa: N805 - of a class, not of an instance
+    def _define(cls, keywords: dict[str, Any], scope: Mapping[str, Any]) -> None:  # noqa: N805 - of a class, not of an instance
         if Flow in cls.__bases__:  # Job itself
             return
         owner = f"class {cls.__name__}"
@@ -108,7 +110,7 @@ class JobType(FlowType):
         slug = cls._options.pop("slug", None) or snake_case(cls.__name__)  # a subclass has a slug of its own
         cls._definition = FlowDefinition(
             slug,
-            (_step(slug, handler, cls._options, owner),),
+            (_step(slug, handler, cls._options, owner, scope),),
             **_flow_options(cls._options),
             source=source_of(cls),
             description=cls.__doc__,
@@ -133,7 +135,7 @@ class Job(Flow, metaclass=JobType):
     """
 
 
-def _from_function(handler: Any, options: Mapping[str, Any]) -> FunctionJob[..., Any]:
+def _from_function(handler: Any, options: Mapping[str, Any], scope: Mapping[str, Any]) -> FunctionJob[..., Any]:
     if isinstance(handler, Step | FlowDefinition | type):
         raise DefinitionError(f"@job makes a function a job, not {shown(handler)}; it takes no other decorator of ours")
     name = getattr(handler, "__name__", None)
@@ -145,7 +147,7 @@ def _from_function(handler: Any, options: Mapping[str, Any]) -> FunctionJob[...,
     slug = given.get("slug") or name
     return FunctionJob(
         slug,
-        (_step(slug, handler, given, owner),),
+        (_step(slug, handler, given, owner, scope),),
         **_flow_options(given),
         source=source_of(handler),
         description=handler.__doc__,
@@ -178,6 +180,8 @@ def _flow_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in FLOW_OPTIONS}
 
 
-def _step(slug: str, handler: Callable[..., Any], options: Mapping[str, Any], owner: str) -> StepDefinition:
+def _step(
+    slug: str, handler: Callable[..., Any], options: Mapping[str, Any], owner: str, scope: Mapping[str, Any]
+) -> StepDefinition:
     own = {name: value for name, value in options.items() if name not in (*FLOW_OPTIONS, "slug")}
-    return StepDefinition(slug, handler=handler, is_job=True, owner=owner, **own)
+    return StepDefinition(slug, handler=handler, is_job=True, types=types_of(handler, scope), owner=owner, **own)

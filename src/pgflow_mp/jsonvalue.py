@@ -22,6 +22,8 @@ from pgflow_mp.errors import OutputError
 from pgflow_mp.rules import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pgflow_mp.errors import PgflowError
 
 MAX_DEPTH: Final = 500
@@ -213,14 +215,19 @@ def _key(key: Any, path: _Path) -> str:
         raise _NoJson(path, f"has the key {key!a}, which {problem.what}") from None
 
 
+def path_text(parts: Iterable[str | int]) -> str:
+    """Write the way to a part of a value: ``$.rows[3].price``."""
+    return "$" + "".join(map(_part, parts))
+
+
 def _where(path: _Path) -> str:
     if path is None:
         return "the value"
-    parts: list[str] = []
+    parts: list[str | int] = []
     while path is not None:
         path, part = path
-        parts.append(_part(part))
-    return f"`${''.join(reversed(parts))}`"
+        parts.append(part)
+    return f"`{path_text(reversed(parts))}`"
 
 
 def _part(part: str | int) -> str:

@@ -63,7 +63,7 @@ def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
     """
     _refuse_non_handlers(handler)
     try:
-        signature = _signature(handler)
+        signature = signature_of(handler)
     except (ValueError, TypeError):
         raise ValueError(
             f"the handler {shown(handler)} does not tell its parameters; wrap it in a `def` that names them"
@@ -96,7 +96,8 @@ def is_async(handler: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def _signature(handler: Callable[..., Any]) -> inspect.Signature:
+def signature_of(handler: Callable[..., Any]) -> inspect.Signature:
+    """Read a signature; annotations stay as they are written where that is text, or names what does not exist."""
     if sys.version_info >= (3, 14):  # annotations are evaluated late there; those for type checkers only cannot be
         from annotationlib import Format
 

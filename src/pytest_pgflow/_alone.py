@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp import handler, jsonvalue
+from pgflow_mp.checking import Unfit
 from pgflow_mp.context import Context
 from pgflow_mp.errors import InvalidInput
 from pgflow_mp.rules import did_you_mean
+from pgflow_mp.signature import FLOW_INPUT, ITEM
 from pytest_pgflow._results import pruned
 
 if TYPE_CHECKING:
@@ -33,20 +36,24 @@ def run_step(
     Raises:
         StepNotFound: The flow has no such step.
         InvalidInput: A value is missing, is none of the step's, or is no JSON.
-        OutputError: What it returned is no JSON.
+        OutputError: What it returned is no JSON, or not what its annotation says.
         BaseException: Whatever the handler raises.
     """
     __tracebackhide__ = True
     step = flow.step(slug)
     _check(step, outputs, item)
-    given = _through_json(item if step.is_map else dict(outputs))
-    run_input = _through_json({} if flow_input is ABSENT else flow_input)
+    given = (
+        _through_json(step, ITEM, item)
+        if step.is_map
+        else {name: _through_json(step, name, value) for name, value in outputs.items()}
+    )
+    run_input = _through_json(step, FLOW_INPUT, {} if flow_input is ABSENT else flow_input)
     try:
         returned = handler.call(step, given, run_input, _context(flow, step, ctx or {}))
     except BaseException as error:
         pruned(error)
         raise
-    return jsonvalue.decode(jsonvalue.encode(returned) or "null")
+    return jsonvalue.decode(handler.encode_output(step, returned) or "null")
 
 
 def _check(step: StepDefinition, outputs: Mapping[str, Any], item: Any) -> None:
@@ -62,7 +69,12 @@ def _check(step: StepDefinition, outputs: Mapping[str, Any], item: Any) -> None:
         raise InvalidInput(f"step `{step.slug}` is no map step, so it has no item")
 
 
-def _through_json(value: Any) -> Any:
+def _through_json(step: StepDefinition, name: str, value: Any) -> Any:
+    """Make a value what the database would give: values of the parameter's type are dumped, others as they are."""
+    check = step.types.of(name) if step.types else None
+    if check is not None:
+        with suppress(Unfit):  # then the handler's own check tells
+            value = check.dump(value)
     text = jsonvalue.encode(value, error=InvalidInput)
     return None if text is None else jsonvalue.decode(text)
 

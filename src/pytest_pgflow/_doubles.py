@@ -54,7 +54,8 @@ def with_doubles_of_each(flows: Sequence[FlowDefinition], doubles: Mapping[str, 
 
 
 def _double(step: StepDefinition, double: Any) -> StepDefinition:
-    return replace(step, handler=_handler(step, double))
+    handler = _handler(step, double)
+    return replace(step, handler=handler, types=step.types if handler is step.handler else None)
 
 
 def _handler(step: StepDefinition, double: Any) -> Callable[..., Any] | None:

@@ -13,6 +13,7 @@ from pgflow_mp.core.queries.runs import RunFilter
 from pgflow_mp.definition import FlowDefinition
 from pgflow_mp.errors import InvalidInput, InvalidRunId
 from pgflow_mp.flow import Flow, as_definition
+from pgflow_mp.handler import encode_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,13 +69,20 @@ def run_id_of(run_id: UUID | str) -> UUID:
         raise InvalidRunId(f"{run_id!r} is no run id: a run id is a UUID") from None
 
 
-def encoded_input(value: object) -> str:
+def encoded_input(value: object, definition: FlowDefinition | None = None) -> str:
     """Return an input as JSON text; `NO_INPUT` is `{}`.
 
+    Args:
+        value: What the caller gave.
+        definition: The flow, where it is known here; its types are asked.
+
     Raises:
-        InvalidInput: It is no JSON; names the path of the part that is none.
+        InvalidInput: It is no JSON, or not of the type that the flow takes; names the path of the part that is not.
     """
-    encoded = jsonvalue.encode({} if value is NO_INPUT else value, error=InvalidInput)
+    given = {} if value is NO_INPUT else value
+    if definition is not None:
+        return encode_input(definition, given)
+    encoded = jsonvalue.encode(given, error=InvalidInput)
     return "null" if encoded is None else encoded
 
 

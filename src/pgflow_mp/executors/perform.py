@@ -87,7 +87,7 @@ async def perform_async(step: StepDefinition, ctx: Context, input: bytes, flow_i
 
 def _returned(step: StepDefinition, value: Any, seconds: float) -> Verdict:
     try:
-        output = jsonvalue.encode(value)
+        output = handler.encode_output(step, value)
         _check_size(output)
         return Verdict(seconds, output=output)
     except OutputError as error:

@@ -14,6 +14,7 @@ from pgflow_mp.flow import Flow, as_definition
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pgflow_mp.client.arguments import FlowRef
     from pgflow_mp.definition import FlowDefinition
 
 
@@ -27,3 +28,7 @@ class AsyncFace:
         self._connections = AsyncConnections(found)
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
         self._crew = Crew()
+
+    def _known(self, flow: FlowRef) -> FlowDefinition | None:
+        """Return the definition of a flow; by its slug only where it is one of those given at construction."""
+        return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)

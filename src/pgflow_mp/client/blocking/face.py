@@ -15,6 +15,7 @@ from pgflow_mp.flow import Flow, as_definition
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pgflow_mp.client.arguments import FlowRef
     from pgflow_mp.definition import FlowDefinition
 
 
@@ -28,3 +29,7 @@ class Face:
         self._connections = Connections(found)
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
         self._crew = Crew()
+
+    def _known(self, flow: FlowRef) -> FlowDefinition | None:
+        """Return the definition of a flow; by its slug only where it is one of those given at construction."""
+        return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)

@@ -73,9 +73,9 @@ class Runs(Face):
             InvalidInput: An input is no JSON, or no array where one is needed; then no run was started.
         """
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
-        slug = slug_of(flow)
+        slug, definition = slug_of(flow), self._known(flow)
         self._connections.run(
-            runs.start_flows(slug, [encoded_input(value) for value in inputs], ids),
+            runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids),
             conn,
             doing=f"starting flow `{slug}`",
         )

@@ -24,6 +24,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pgflow_mp import checking
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.process import wire
 from pgflow_mp.flow import as_definition
@@ -243,6 +244,7 @@ def _by_value(step: StepDefinition) -> bytes:
 def _pickle(step: StepDefinition) -> bytes:
     import cloudpickle
 
+    checking.forget()
     strangers = [module for module in _own_modules() if not is_findable(module.__name__)]
     added = [module for module in strangers if module.__name__ not in cloudpickle.list_registry_pickle_by_value()]
     with contextlib.ExitStack() as stack:

@@ -55,6 +55,10 @@ class DatabaseUnreachable(PgflowError, ConnectionError):
     """The database cannot be reached; check the DSN and that the server runs."""
 
 
+class PluginError(PgflowError):
+    """A plugin cannot be used."""
+
+
 class InvalidDsn(DatabaseUnreachable, ValueError):
     """The DSN is not valid; it looks like postgresql://user:password@host:5432/database."""
 

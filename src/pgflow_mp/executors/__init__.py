@@ -6,6 +6,7 @@ here are cheap to import: what is heavy (`multiprocess` brings `dill`) is import
 
 from __future__ import annotations
 
-from pgflow_mp.executors.base import Completed, Executor, Failed, FailureReason, Outcome, TaskCall
+from pgflow_mp.executors.base import Completed, Executor, Failed, Outcome, TaskCall
+from pgflow_mp.hooks.events import FailureReason
 
 __all__ = ["Completed", "Executor", "Failed", "FailureReason", "Outcome", "TaskCall"]

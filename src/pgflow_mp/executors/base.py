@@ -9,16 +9,15 @@ ran (D-6), and an error is text, because an exception class of a user may not su
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from pgflow_mp.definition import FlowDefinition, StepDefinition
     from pgflow_mp.executors.status import ExecutorStatus
-
-FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "output"]
+    from pgflow_mp.hooks.events import ChildInfo, FailureReason
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -88,6 +87,26 @@ class Failed:
 
 
 Outcome: TypeAlias = Completed | Failed
+
+
+class Witness(Protocol):
+    """Is told by an executor, in its loop, what nobody else sees. Must not raise."""
+
+    def call_started(self, call: TaskCall) -> None:
+        """A handler begins with the call now; again, where its event loop died under it."""
+
+    def child_started(self, child: ChildInfo) -> None:
+        """A child process is up and takes calls."""
+
+    def child_lost(self, child: ChildInfo, code: int | None, cause: str, calls: Sequence[TaskCall]) -> None:
+        """A child process has ended that was not told to, or was killed because a call was past its time.
+
+        Args:
+            child: The child.
+            code: Its exit status, negative for a signal; None where nobody knows.
+            cause: The same in words, with its last words.
+            calls: What it was running.
+        """
 
 
 class Executor(Protocol):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pgflow_mp.context import Context
 from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import perform
 
+if TYPE_CHECKING:
+    from pgflow_mp.hooks.handling import HandlerHooks
 
-def run_inline(call: TaskCall) -> Outcome:
+
+def run_inline(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
     """Run the call's handler here and return its outcome.
 
     The outcome is what a child process would have given, with two differences: nothing ends a handler that
@@ -16,13 +21,13 @@ def run_inline(call: TaskCall) -> Outcome:
     Raises:
         KeyboardInterrupt: The person at the keyboard wants to stop; that is no failure of the task.
     """
-    outcome = run_here(call)
+    outcome = run_here(call, hooks)
     if isinstance(outcome, Failed) and isinstance(outcome.exception, KeyboardInterrupt):
         raise outcome.exception
     return outcome
 
 
-def run_here(call: TaskCall) -> Outcome:
+def run_here(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
     """Run the call's handler in this thread; whatever it raises is its failure."""
     ctx = Context.begin(
         flow_slug=call.flow.slug,
@@ -32,7 +37,7 @@ def run_here(call: TaskCall) -> Outcome:
         attempt=call.attempt,
         timeout=call.timeout,
     )
-    verdict = perform(call.step, ctx, call.input, call.flow_input)
+    verdict = perform(call.step, ctx, call.input, call.flow_input, hooks)
     if verdict.error is None:
         return Completed(call, verdict.output, verdict.seconds)
     return Failed(call, verdict.error, verdict.reason, verdict.retryable, verdict.seconds, verdict.exception)

@@ -18,7 +18,8 @@ from pgflow_mp.errors import NonRetryable, OutputError
 if TYPE_CHECKING:
     from pgflow_mp.context import Context
     from pgflow_mp.definition import StepDefinition
-    from pgflow_mp.executors.base import FailureReason
+    from pgflow_mp.hooks.events import FailureReason
+    from pgflow_mp.hooks.handling import HandlerHooks
 
 
 MAX_PAYLOAD_MB = 64
@@ -48,7 +49,13 @@ class Verdict:
     exception: BaseException | None = None
 
 
-def perform(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes | None) -> Verdict:  # noqa: A002
+def perform(
+    step: StepDefinition,
+    ctx: Context,
+    input: bytes,  # noqa: A002
+    flow_input: bytes | None,
+    hooks: HandlerHooks | None = None,
+) -> Verdict:
     """Run the step's handler on JSON input and say how it ended.
 
     Args:
@@ -56,10 +63,12 @@ def perform(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes 
         ctx: What the handler may ask for.
         input: The task's input, JSON text.
         flow_input: The run's input, JSON text, where the claim sent it along.
+        hooks: What plugins have around the call; None where they have nothing.
     """
     began = time.perf_counter()
+    call = handler.call if hooks is None else hooks.call
     try:
-        value = handler.call(
+        value = call(
             step,
             jsonvalue.decode(input),
             None if flow_input is None else jsonvalue.decode(flow_input),
@@ -70,11 +79,18 @@ def perform(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes 
     return _returned(step, value, time.perf_counter() - began)
 
 
-async def perform_async(step: StepDefinition, ctx: Context, input: bytes, flow_input: bytes | None) -> Verdict:  # noqa: A002
+async def perform_async(
+    step: StepDefinition,
+    ctx: Context,
+    input: bytes,  # noqa: A002
+    flow_input: bytes | None,
+    hooks: HandlerHooks | None = None,
+) -> Verdict:
     """Do what `perform` does in the event loop of the caller; a cancellation is a failure like any other."""
     began = time.perf_counter()
+    call = handler.call_async if hooks is None else hooks.call_async
     try:
-        value = await handler.call_async(
+        value = await call(
             step,
             jsonvalue.decode(input),
             None if flow_input is None else jsonvalue.decode(flow_input),

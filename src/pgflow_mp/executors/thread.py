@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from pgflow_mp.executors.base import Witness
+    from pgflow_mp.hooks.handling import HandlerHooks
+
 logger = logging.getLogger("pgflow_mp.thread")
 
 
@@ -46,6 +49,8 @@ class ThreadExecutor:
         on_outcome: Called in the loop with each outcome.
         size: How many calls run at once; by default what the standard library's thread pool would take.
         on_room: Called in the loop when `free` has grown without an outcome; here it never does.
+        witness: Is told what begins where.
+        hooks: What plugins have around each call of a handler.
 
     Attributes:
         abandoned: How many threads run on with a handler whose time is up.
@@ -57,7 +62,11 @@ class ThreadExecutor:
         *,
         size: int | None = None,
         on_room: Callable[[], None] | None = None,
+        witness: Witness | None = None,
+        hooks: HandlerHooks | None = None,
     ) -> None:
+        self._witness = witness
+        self._hooks = hooks
         self.on_outcome = on_outcome
         self.on_room = on_room
         self.abandoned = 0
@@ -141,8 +150,10 @@ class ThreadExecutor:
     def _feed(self) -> None:
         while self._queue and len(self._busy) < self._size:
             call = self._queue.popleft()[1]
-            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done)
+            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done, self._hooks)
             self._busy[hand] = self._loop.call_later(call.timeout, self._expire, hand)
+            if self._witness is not None:
+                self._witness.call_started(call)
             hand.begin(call)
 
     def _done(self, hand: _Hand, outcome: Outcome) -> None:
@@ -194,7 +205,10 @@ class _Hand:
     call: TaskCall
     began: float
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_done: Callable[[_Hand, Outcome], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, on_done: Callable[[_Hand, Outcome], None], hooks: HandlerHooks | None
+    ) -> None:
+        self._hooks = hooks
         self._loop = loop
         self._on_done = on_done
         self._inbox: queue.SimpleQueue[TaskCall | None] = queue.SimpleQueue()
@@ -221,7 +235,7 @@ class _Hand:
 
     def _work(self) -> None:
         while (call := self._inbox.get()) is not None:
-            outcome = contextvars.Context().run(run_here, call)
+            outcome = contextvars.Context().run(run_here, call, self._hooks)
             if isinstance(outcome, Failed):  # its exception would keep the frames of the handler alive
                 outcome = dataclasses.replace(outcome, exception=None)
             try:

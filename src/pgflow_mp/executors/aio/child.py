@@ -31,6 +31,8 @@ from pgflow_mp.executors.process.wire import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pgflow_mp.hooks.handling import HandlerHooks
+
 _WIND_UP = 2.0  # seconds for what is left when the child retires; the parent waits some more
 
 
@@ -98,6 +100,7 @@ class Server:
     def __init__(self, link: LoopLink, settings: dict[str, Any], board: Board) -> None:
         self._link = link
         self._report_memory: bool = settings["report_memory"]
+        self._hooks: HandlerHooks | None = settings["hooks"]
         self._shelf = Shelf()
         self._families = Families(board)
         self._pages = Pages(link)
@@ -147,7 +150,7 @@ class Server:
 
     async def _perform(self, attempt: Attempt, item: Item, run: wire.Run) -> None:
         ctx = child.context_of(run, item)
-        verdict = await perform_async(item.step, ctx, run.input, run.flow_input or None)
+        verdict = await perform_async(item.step, ctx, run.input, run.flow_input or None, self._hooks)
         if not self._link.is_ours:
             os._exit(0)  # the handler forked, and its copy returned as well
         if attempt.stack is None:

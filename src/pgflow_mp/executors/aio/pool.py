@@ -13,8 +13,8 @@ nobody's code runs (a memory bomb is not seen by its neighbours) fails after `MA
 
 from __future__ import annotations
 
-import json
 import logging
+import signal
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,8 +31,9 @@ from pgflow_mp.executors.process.wire import Frame, Kind
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from pgflow_mp.executors.base import Witness
     from pgflow_mp.executors.process.handlers import Parcel
     from pgflow_mp.executors.process.nursery import PoolBroken
     from pgflow_mp.executors.process.output import OutputSink
@@ -91,9 +92,12 @@ class LoopPool(Household):
         on_room: Called when `free` has grown without an outcome.
         on_broken: Called when no child can be started any more.
         on_output: Called with what tasks print.
+        witness: Is told what begins where, and which children come and go.
+        plugins: What children need to have the plugins around handlers.
     """
 
     child_module = "pgflow_mp.executors.aio.child"
+    kind = "async"
 
     def __init__(
         self,
@@ -109,6 +113,8 @@ class LoopPool(Household):
         on_room: Callable[[], None] | None = None,
         on_broken: Callable[[PoolBroken], None] | None = None,
         on_output: OutputSink = to_stderr,
+        witness: Witness | None = None,
+        plugins: Sequence[dict[str, str]] = (),
     ) -> None:
         super().__init__(
             on_outcome,
@@ -121,6 +127,8 @@ class LoopPool(Household):
             on_room=on_room,
             on_broken=on_broken,
             on_output=on_output,
+            witness=witness,
+            plugins=plugins,
         )
         if tasks_per_loop < 1:
             raise ValueError(f"an event loop needs room for at least one task, not {tasks_per_loop}")
@@ -177,6 +185,9 @@ class LoopPool(Household):
     def _load_of(self, child: Port) -> int:
         return len(self._loads[child])
 
+    def _calls(self, child: Port) -> list[TaskCall]:
+        return [running.call for running in self._loads.get(child, {}).values()]
+
     def _give(self, child: Port, call: TaskCall, parcel: Parcel) -> None:
         number = next(self._numbers)
         timer = self._loop.call_later(call.timeout + _FIRST_LOOK, self._look, child, number)
@@ -194,7 +205,7 @@ class LoopPool(Household):
         """A frame arrived (called by the port)."""
         kind, number, payload = frame
         if kind == Kind.HELLO:
-            self._home.greet(child, json.loads(payload))
+            self._greet(child, payload)
             self._open(child)
             return
         running = self._loads.get(child, {}).get(number)
@@ -264,6 +275,8 @@ class LoopPool(Household):
 
     def _end_blocked(self, child: Port) -> None:
         """The child was killed, or has died, because its loop was blocked."""
+        if child in self._loads:
+            self._mourn(child, -signal.SIGKILL, "killed: its event loop was blocked", self._calls(child))
         load = self._loads.pop(child, {})
         culprit = load.pop(self._blamed.pop(child, 0), None)
         self._begin_again(load.values())
@@ -323,6 +336,8 @@ class LoopPool(Household):
         """The child has ended, and all that it sent has been heard (called by the port)."""
         state, number = child.state, child.progress().number
         error = storable(deaths.died(code, child.trace(), child.output.tail))
+        if state in (State.IDLE, State.BUSY):
+            self._mourn(child, code, error, self._calls(child))
         if state is State.EXPIRED:
             self._end_blocked(child)
         load = self._loads.pop(child, {})

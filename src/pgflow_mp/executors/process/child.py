@@ -38,9 +38,12 @@ from pgflow_mp.executors.perform import Verdict, perform, storable
 from pgflow_mp.executors.process import guard, logs, wire
 from pgflow_mp.executors.process.handlers import Item, NotImportableError, Shelf
 from pgflow_mp.executors.process.wire import Kind
+from pgflow_mp.hooks.events import ChildInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from pgflow_mp.hooks.handling import HandlerHooks
 
 _OOM_PENALTY = 500
 _F_SETSIG = 10  # Linux's fcntl.h; Python has no name for it
@@ -77,6 +80,7 @@ def live(link: Link, output: int, trace: int, serve: Callable[[dict[str, Any]], 
         settings = json.loads(link.receive().payload)
         _settle_in(settings)
         logs.install(link, settings["log_levels"])
+        settings["hooks"] = _hooks(settings)
         hello = {"pid": os.getpid(), "preload_failures": guard.preload_failures}
         link.send(Kind.HELLO, 0, wire.pack_json(hello))
         serve(settings)
@@ -141,7 +145,7 @@ def _serve(link: Link, settings: dict[str, Any]) -> None:
         kind, number, payload = link.receive()
         if kind == Kind.RUN:
             link.running = number
-            answer = _run(shelf, payload, report_memory=settings["report_memory"])
+            answer = _run(shelf, payload, settings)
             if not link.is_ours:
                 os._exit(0)  # the handler forked, and its copy returned as well
             link.send(answer[0], number, answer[1])
@@ -151,14 +155,14 @@ def _serve(link: Link, settings: dict[str, Any]) -> None:
             return
 
 
-def _run(shelf: Shelf, payload: bytes, *, report_memory: bool) -> tuple[int, bytes]:
+def _run(shelf: Shelf, payload: bytes, settings: Mapping[str, Any]) -> tuple[int, bytes]:
     run = wire.Run.unpack(payload)
     found = find(shelf, run)
     if not isinstance(found, Item):
         return found
-    verdict = perform(found.step, context_of(run, found), run.input, run.flow_input or None)
+    verdict = perform(found.step, context_of(run, found), run.input, run.flow_input or None, settings["hooks"])
     _flush()
-    return report(verdict, resident_memory() if report_memory else 0)
+    return report(verdict, resident_memory() if settings["report_memory"] else 0)
 
 
 def find(shelf: Shelf, run: wire.Run) -> Item | tuple[int, bytes]:
@@ -209,6 +213,18 @@ def _flush() -> None:
 
 
 # Settling in -----------------------------------------------------------------------------------------------
+
+
+def _hooks(settings: Mapping[str, Any]) -> HandlerHooks | None:
+    """Have the plugins that the worker has around handlers, and let them begin; what they raise ends this child."""
+    if not settings["plugins"]:
+        return None
+    from pgflow_mp.hooks.handling import unpack  # only with plugins
+
+    hooks = unpack(settings["plugins"])
+    if hooks is not None:
+        hooks.begin_child(ChildInfo(os.getpid(), settings["kind"]))
+    return hooks
 
 
 def _redirect(output: int) -> None:

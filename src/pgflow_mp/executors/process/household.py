@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
@@ -27,10 +27,12 @@ from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State, launcher
 from pgflow_mp.executors.process.wire import Frame, Kind
 from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
+from pgflow_mp.hooks.events import ChildInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from pgflow_mp.executors.base import Witness
     from pgflow_mp.executors.process.output import OutputSink
 
 logger = logging.getLogger("pgflow_mp.pool")
@@ -55,10 +57,14 @@ class Household:
         on_broken: Called in the loop with the reason when no child can be started any more.
         on_output: Called in the loop with what children print (the call that printed it if any, and whole lines);
             by default it goes to stderr, with the step in front.
+        witness: Is told what begins where, and which children come and go.
+        plugins: What children need to have the plugins around handlers (`hooks.handling.luggage`).
     """
 
     child_module = "pgflow_mp.executors.process.child"
     """What runs in a child: the `main` of this module."""
+    kind: Literal["process", "async"] = "process"
+    """What kind of children these are."""
 
     def __init__(
         self,
@@ -73,7 +79,11 @@ class Household:
         on_room: Callable[[], None] | None = None,
         on_broken: Callable[[PoolBroken], None] | None = None,
         on_output: OutputSink = to_stderr,
+        witness: Witness | None = None,
+        plugins: Sequence[dict[str, str]] = (),
     ) -> None:
+        self._witness = witness
+        self._plugins = plugins
         self.on_outcome = on_outcome
         self.on_room = on_room
         self.on_broken = on_broken
@@ -259,6 +269,8 @@ class Household:
             child.loaded.add(parcel.key)
             frames = wire.pack(Kind.LOAD, 0, load_payload(parcel)) + frames
         child.send(frames)
+        if self._witness is not None:
+            self._witness.call_started(call)
 
     def _send_by_value(self, child: Port, number: int, call: TaskCall, why: str) -> Failed | None:
         """Answer a child that could not import the handler; return the call's failure where that cannot be done."""
@@ -312,7 +324,18 @@ class Household:
         except Exception:
             logger.exception("on_broken failed")
 
-    # Children go -----------------------------------------------------------------------------------------
+    # Children come and go --------------------------------------------------------------------------------
+
+    def _greet(self, child: Port, payload: bytes) -> None:
+        """Take note of a child's first word."""
+        self._home.greet(child, json.loads(payload))
+        if self._witness is not None and child.pid is not None:
+            self._witness.child_started(ChildInfo(child.pid, self.kind))
+
+    def _mourn(self, child: Port, code: int | None, cause: str, calls: Sequence[TaskCall]) -> None:
+        """Have it told that a child was lost."""
+        if self._witness is not None and child.pid is not None:
+            self._witness.child_lost(ChildInfo(child.pid, self.kind), code, cause, calls)
 
     def _retire(self, child: Port) -> None:
         self._dismiss(child)
@@ -332,6 +355,8 @@ class Household:
                 "environ": dict(os.environ),
                 "log_levels": logs.levels(),
                 "report_memory": self._max_memory is not None,
+                "plugins": self._plugins,
+                "kind": self.kind,
             }
         )
 

@@ -17,9 +17,9 @@ at the head of the queue until so many are idle, and those behind it wait too, o
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -33,8 +33,9 @@ from pgflow_mp.executors.process.port import Port, State
 from pgflow_mp.executors.process.wire import Frame, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from pgflow_mp.executors.base import Witness
     from pgflow_mp.executors.process.handlers import Parcel
     from pgflow_mp.executors.process.nursery import PoolBroken
     from pgflow_mp.executors.process.output import OutputSink
@@ -62,6 +63,8 @@ class ProcessPool(Household):
         on_room: Called when `free` has grown without an outcome.
         on_broken: Called when no child can be started any more.
         on_output: Called with what children print.
+        witness: Is told what begins where, and which children come and go.
+        plugins: What children need to have the plugins around handlers.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class ProcessPool(Household):
         on_room: Callable[[], None] | None = None,
         on_broken: Callable[[PoolBroken], None] | None = None,
         on_output: OutputSink = to_stderr,
+        witness: Witness | None = None,
+        plugins: Sequence[dict[str, str]] = (),
     ) -> None:
         super().__init__(
             on_outcome,
@@ -89,6 +94,8 @@ class ProcessPool(Household):
             on_room=on_room,
             on_broken=on_broken,
             on_output=on_output,
+            witness=witness,
+            plugins=plugins,
         )
         self._idle: list[Port] = []
         self._kept_idle = 0  # children that running calls have for themselves besides their own
@@ -177,7 +184,7 @@ class ProcessPool(Household):
         elif kind == Kind.LOG:
             self._log(child.call if number == child.number else None, payload)
         elif kind == Kind.HELLO:
-            self._home.greet(child, json.loads(payload))
+            self._greet(child, payload)
             self._rest(child)
             self._tell_room()
         elif kind == Kind.MISS and child.state is BUSY:
@@ -218,6 +225,7 @@ class ProcessPool(Household):
         call = child.call
         if call is None:  # told already
             return
+        self._mourn(child, -signal.SIGKILL, "killed: its task was past its time", [call])
         child.output.end(call)
         self._take_call(child)
         self._replace()
@@ -239,6 +247,8 @@ class ProcessPool(Household):
         """The child has ended, and all that it sent has been heard (called by the port)."""
         state = child.state
         error = storable(deaths.died(code, child.trace(), child.output.tail))
+        if state in (IDLE, BUSY):
+            self._mourn(child, code, error, [] if child.call is None else [child.call])
         if state is State.EXPIRED:
             self._fail_expired(child)
         call = self._take_call(child)

@@ -1,0 +1,142 @@
+"""Telling the observers, where nobody waits for them.
+
+A worker puts what has happened into a queue and goes on; a thread takes it out and calls the plugins. The queue has a
+limit: when observers are slower than events come, the newest are dropped, which is logged and told
+(`pgflow_events_dropped`) as soon as there is room again. An observer that raises is logged with its plugin's name, and
+the others hear of the event all the same.
+
+Without a worker (a client, a test's inline run) the caller's thread calls the plugins: `Direct`.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pgflow_mp.hooks.specs import OBSERVERS
+
+if TYPE_CHECKING:
+    from pgflow_mp.hooks.manager import Plugins
+
+logger = logging.getLogger("pgflow_mp.hooks")
+
+MOST_EVENTS = 10_000
+"""How many events may wait for the observers of a process."""
+
+
+class Observers(Protocol):
+    """Whoever is told what happens.
+
+    Attributes:
+        heard: The hooks that some plugin implements; nothing else needs to be told, or found out.
+    """
+
+    heard: frozenset[str]
+
+    def tell(self, hook: str, /, **event: Any) -> None:
+        """Tell an event; never raises what an observer raises."""
+        ...
+
+
+class Direct:
+    """Calls the plugins in the thread of the caller."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self.heard = plugins.heard.intersection(OBSERVERS)
+        # Others, such as a test's own failure or a Ctrl-C, are for the caller.
+        self._delivery = _Delivery(plugins, (Exception, SystemExit))
+
+    def tell(self, hook: str, /, **event: Any) -> None:
+        """Tell an event, now."""
+        if hook in self.heard:
+            self._delivery.deliver(hook, event)
+
+
+class Background:
+    """Calls the plugins in a thread of its own.
+
+    Args:
+        plugins: The plugins.
+        most: How many events may wait.
+
+    Attributes:
+        dropped: How many events were dropped since the beginning.
+    """
+
+    def __init__(self, plugins: Plugins, *, most: int = MOST_EVENTS) -> None:
+        self.heard = plugins.heard.intersection(OBSERVERS)
+        self.dropped = 0
+        self._untold = 0
+        self._most = most
+        self._delivery = _Delivery(plugins, (BaseException,))
+        self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="pgflow-mp hooks", daemon=True)
+        if self.heard:
+            self._thread.start()
+
+    def tell(self, hook: str, /, **event: Any) -> None:
+        """Have an event told soon; where too many wait, drop it and count it. One thread at a time may tell."""
+        if hook not in self.heard:
+            return
+        if self._events.qsize() >= self._most:
+            self._drop()
+            return
+        if self._untold:
+            self._tell_dropped()
+        self._events.put((hook, event))
+
+    def close(self, seconds: float) -> bool:
+        """Have everything told that waits, for up to so many seconds; return whether all was. Blocks."""
+        if not self.heard:
+            return True
+        if self._untold:
+            self._tell_dropped()
+        self._events.put(None)
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            logger.warning("observers are not done after %g s; %d events are not told", seconds, self._events.qsize())
+            return False
+        return True
+
+    def _drop(self) -> None:
+        if not self._untold:
+            logger.warning("observers are slower than events come: %d wait, the next are dropped", self._most)
+        self._untold += 1
+        self.dropped += 1
+
+    def _tell_dropped(self) -> None:
+        logger.warning("observers missed %d events", self._untold)
+        if "pgflow_events_dropped" in self.heard:
+            self._events.put(("pgflow_events_dropped", {"count": self._untold}))
+        self._untold = 0
+
+    def _run(self) -> None:
+        while (event := self._events.get()) is not None:
+            self._delivery.deliver(*event)
+
+
+class _Delivery:
+    """Calls every plugin, whatever the others do."""
+
+    def __init__(self, plugins: Plugins, catch: tuple[type[BaseException], ...]) -> None:
+        self._plugins = plugins
+        self._catch = catch
+        self._failures: dict[tuple[str, str], int] = {}
+
+    def deliver(self, hook: str, event: dict[str, Any]) -> None:
+        for implementation in self._plugins.implementations(hook):
+            try:
+                implementation.call(event)
+            except self._catch:
+                # The first failures, then ever fewer: a broken plugin must not fill the disk.
+                times = self._count(implementation.plugin, hook)
+                if times <= 3 or str(times).strip("0") == "1":
+                    logger.exception(
+                        "plugin `%s` failed in %s (%d so far); the work goes on", implementation.plugin, hook, times
+                    )
+
+    def _count(self, plugin: str, hook: str) -> int:
+        times = self._failures[plugin, hook] = self._failures.get((plugin, hook), 0) + 1
+        return times

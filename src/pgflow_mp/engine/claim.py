@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pgflow_mp.core.queries.tasks import ClaimedTask, TaskKey
     from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.engine.announce import Announcer
     from pgflow_mp.engine.appetite import Appetite, Wish
     from pgflow_mp.engine.dispatch import Dispatch
     from pgflow_mp.engine.holding import Holding
@@ -69,6 +70,7 @@ class Claimer:
         reconciler: Reconciler,
         returner: Returner,
         strangers: Strangers,
+        announcer: Announcer,
         poll_interval: float,
         only_runs: Sequence[UUID] | None,
     ) -> None:
@@ -83,6 +85,7 @@ class Claimer:
         self._reconciler = reconciler
         self._returner = returner
         self._strangers = strangers
+        self._announcer = announcer
         self._poll_interval = poll_interval
         self._only_runs = only_runs
         self._wake = asyncio.Event()
@@ -130,6 +133,7 @@ class Claimer:
                 delay = backoff.next()
                 self._reconciler.doubt()
                 kind = "lost the database" if isinstance(error, LOST) else "was refused"
+                self._announcer.poll_failed(sentence_of(error), delay)
                 logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, sentence_of(error))
                 await wait_for_event(self._stopped, delay)
                 continue
@@ -144,6 +148,7 @@ class Claimer:
         if not wanted:
             self._left_some = True
             return True  # nothing can start; a finished task wakes the loop
+        began = time.monotonic()
         claimed = await self._link.run(
             claim_tasks(
                 [source.flow_slug for source in wanted],
@@ -160,7 +165,9 @@ class Claimer:
         self._left_some = len(wanted) < len(self._sources) or not _found_all(served, wanted)
         self._sources.sort(key=served.__contains__)  # a stable sort: those that got nothing first
         if claimed:
-            self._holding.claimed(self._keys(claimed))
+            keys = self._keys(claimed)
+            self._holding.claimed(keys)
+            self._announcer.claimed(claimed, keys, self.last_success - began)
             await self._start(claimed)
         return all(served[source] < wish.all for source, wish in wanted.items())
 

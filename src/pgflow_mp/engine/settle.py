@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
+from pgflow_mp.engine.announce import info_of
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.returning import key_of_call
@@ -25,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pgflow_mp.core.queries.tasks import Settled
+    from pgflow_mp.engine.announce import Announcer
     from pgflow_mp.engine.holding import Holding
     from pgflow_mp.engine.link import Link
-    from pgflow_mp.executors.base import Outcome
+    from pgflow_mp.executors.base import Outcome, TaskCall
+    from pgflow_mp.hooks.deciders import Deciders
 
 logger = logging.getLogger("pgflow_mp.settle")
 
@@ -39,9 +44,17 @@ class Settler:
     """Collects outcomes and settles them in batches, in the order in which they came."""
 
     def __init__(
-        self, link: Link, holding: Holding, on_settled: Callable[[Sequence[Outcome], Sequence[Settled]], None]
+        self,
+        link: Link,
+        holding: Holding,
+        on_settled: Callable[[Sequence[Outcome], Sequence[Settled]], None],
+        announcer: Announcer,
+        deciders: Deciders,
     ) -> None:
         self._link = link
+        self._announcer = announcer
+        self._deciders = deciders
+        self._undecided: set[asyncio.Task[None]] = set()
         self._holding = holding
         self._on_settled = on_settled
         self._pending: deque[Outcome] = deque()
@@ -50,10 +63,17 @@ class Settler:
         self._idle.set()
 
     def put(self, outcome: Outcome) -> None:
-        """Take an outcome; it is settled as soon as the call before it is through."""
-        self._pending.append(outcome)
+        """Take an outcome; it is settled as soon as the call before it is through.
+
+        A failure waits aside while a plugin is asked for its retry delay.
+        """
         self._idle.clear()
-        self._wake.set()
+        if self._deciders.wanted and isinstance(outcome, Failed) and outcome.retryable:
+            asking = asyncio.create_task(self._decide(outcome))
+            self._undecided.add(asking)
+            asking.add_done_callback(self._undecided.discard)
+        else:
+            self._enqueue(outcome)
 
     async def run(self) -> None:
         """Settle until cancelled."""
@@ -61,12 +81,29 @@ class Settler:
             await self._wake.wait()
             self._wake.clear()
             while batch := self._take_batch():
-                await self._settle(batch)
-            self._idle.set()
+                with self._announcer.settling():
+                    await self._settle(batch)
+            if not self._undecided:
+                self._idle.set()
 
     async def flushed(self) -> None:
         """Wait until everything that was put is settled."""
         await self._idle.wait()
+
+    def _enqueue(self, outcome: Outcome) -> None:
+        self._pending.append(outcome)
+        self._wake.set()
+
+    async def _decide(self, failed: Failed) -> None:
+        call = failed.call
+        delay = await self._deciders.retry_delay(
+            task=info_of(call),
+            error=failed.error,
+            reason=failed.reason,
+            delay=usual_retry_delay(call),
+        )
+        self._undecided.discard(asyncio.current_task())
+        self._enqueue(replace(failed, retry_delay=delay))
 
     def _take_batch(self) -> list[Outcome]:
         batch: list[Outcome] = []
@@ -79,7 +116,9 @@ class Settler:
 
     async def _settle(self, batch: list[Outcome]) -> None:
         backoff = Backoff()
-        statement = settle_tasks([settlement_of(outcome) for outcome in batch])
+        began = time.monotonic()
+        settlements = [settlement_of(outcome) for outcome in batch]
+        statement = settle_tasks(settlements, observed=self._announcer.wants_details)
         while True:
             try:
                 settled = await self._link.run(statement)
@@ -88,6 +127,7 @@ class Settler:
                     await self._settle_apart(batch, error)
                     return
                 delay = backoff.next()
+                self._announcer.settle_failed(len(batch), sentence_of(error), delay)
                 logger.warning(
                     "settling %d tasks failed, trying again in %.1f s: %s",
                     len(batch),
@@ -101,6 +141,7 @@ class Settler:
             else:
                 self._holding.settled([key_of_call(outcome.call) for outcome in batch])
                 self._on_settled(batch, settled)
+                self._announcer.settled(batch, settled, time.monotonic() - began)
                 return
 
     async def _settle_apart(self, batch: list[Outcome], error: Exception) -> None:
@@ -132,7 +173,14 @@ def settlement_of(outcome: Outcome) -> Settlement:
         output=outcome.output if isinstance(outcome, Completed) else None,
         error=None if completed else outcome.error,  # type: ignore[union-attr]
         retryable=True if completed else outcome.retryable,  # type: ignore[union-attr]
+        retry_delay=None if completed else outcome.retry_delay,  # type: ignore[union-attr]
     )
+
+
+def usual_retry_delay(call: TaskCall) -> float:
+    """Return how long the task waits after this attempt by the code's options, in seconds (D-7)."""
+    base = call.flow.policy(call.step.slug).base_delay
+    return float(min(base * 2.0 ** min(call.attempt, 62), 86_400.0))
 
 
 def _too_large(error: Exception) -> bool:

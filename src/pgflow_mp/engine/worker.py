@@ -19,6 +19,7 @@ import psycopg
 
 from pgflow_mp import __version__
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
+from pgflow_mp.engine.announce import Announcer
 from pgflow_mp.engine.appetite import HORIZON_SECONDS, Appetite
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
@@ -38,6 +39,11 @@ from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
 from pgflow_mp.executors.fleet import Fleet, kinds_of
 from pgflow_mp.executors.process.pool import ProcessPool
 from pgflow_mp.executors.thread import ThreadExecutor
+from pgflow_mp.hooks.deciders import Deciders
+from pgflow_mp.hooks.events import WorkerInfo
+from pgflow_mp.hooks.handling import HandlerHooks, luggage
+from pgflow_mp.hooks.manager import Plugins
+from pgflow_mp.hooks.observers import Background
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -51,8 +57,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgflow_mp.worker")
 
+# The hooks that executors have to tell of.
+_WITNESSED = frozenset({"pgflow_task_started", "pgflow_child_started", "pgflow_child_lost"})
+
 # Calls that wait in the parent longer than this are given back: something slower than expected is in front.
 UNSTARTED_SECONDS = 5 * HORIZON_SECONDS
+
+OBSERVERS_SECONDS = 5.0
+"""For observers to hear what they have not heard yet, when the worker has ended."""
 
 LAST_WORDS_SECONDS = 10.0
 """For giving back and settling at the end, when the database does not answer."""
@@ -82,9 +94,14 @@ class Worker:
         preload: Modules that the children find already imported.
         name: The deployment unit, for people who look into the table of workers; `python` by default.
         amend: Is shown every outcome before it is settled and returns what to settle instead; quick, and in the loop.
+        plugins: Modules, objects or names (`module`, `module:attribute`) with hooks, besides the installed ones; or a
+            `Plugins`, for these and no other.
 
     Attributes:
         ready: Set when it is registered, its children have started, and it takes tasks.
+
+    Raises:
+        PluginError: A plugin cannot be loaded, or has what is no hook.
     """
 
     def __init__(
@@ -106,6 +123,7 @@ class Worker:
         preload: Sequence[str] = (),
         name: str = "python",
         amend: Callable[[Outcome], Outcome] | None = None,
+        plugins: Sequence[object] = (),
     ) -> None:
         self._flows = {flow.slug: flow for flow in flows}
         self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
@@ -121,23 +139,19 @@ class Worker:
         self._links = {name: Link(dsn, name) for name in ("claim", "settle", "recovery")}
         self._links["heartbeat"] = Link(dsn, "heartbeat", seconds=LONGEST_BEAT_SECONDS)
         self._links["listen"] = Link(listen_dsn or dsn, "listen", hears=True)
-        children: dict[str, Any] = {
+        self._plugins = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
+        self._observers = Background(self._plugins)
+        self._announcer = Announcer(self._observers)
+        pools: dict[str, Any] = {
             "preload": preload,
             "max_tasks_per_child": max_tasks_per_child,
             "max_memory_per_child": max_memory_per_child,
-            "on_room": self._room,
-            "on_broken": self._broken,
         }
-        self._fleet = Fleet(
-            {
-                "process": lambda: ProcessPool(self._finished, size=processes, **children),
-                "async": lambda: LoopPool(self._finished, loops=loops, tasks_per_loop=tasks_per_loop, **children),
-                "thread": lambda: ThreadExecutor(self._finished, size=threads),
-                "inline": lambda: ThreadExecutor(self._finished, size=1),
-            }
-        )
+        self._fleet = self._make_fleet(processes, {"loops": loops, "tasks_per_loop": tasks_per_loop}, threads, pools)
         self._holding = Holding()
-        self._settler = Settler(self._links["settle"], self._holding, self._settled)
+        self._settler = Settler(
+            self._links["settle"], self._holding, self._settled, self._announcer, Deciders(self._plugins)
+        )
         self._returner = Returner(self._links["settle"], self._holding)
         self._claimer = Claimer(
             self._links["claim"],
@@ -152,6 +166,7 @@ class Worker:
             strangers=Strangers(
                 self._links["claim"], self._flows, self._worker_ids, self._settler.put, unknown_step_timeout
             ),
+            announcer=self._announcer,
             poll_interval=poll_interval,
             only_runs=only_runs,
         )
@@ -161,6 +176,28 @@ class Worker:
         )
         self._recovery = Recovery(self._links["recovery"], self._identity)
         self._open_flows = set(self._flows)
+
+    def _make_fleet(
+        self, processes: int | None, loops: Mapping[str, Any], threads: int | None, children: Mapping[str, Any]
+    ) -> Fleet:
+        """Say how each executor is made; with the witness only where somebody wants to hear of it."""
+        witness = self._announcer if _WITNESSED & self._observers.heard else None
+        hooks = HandlerHooks.of(self._plugins)
+        pool = {
+            **children,
+            "on_room": self._room,
+            "on_broken": self._broken,
+            "witness": witness,
+        }
+        thread: dict[str, Any] = {"witness": witness, "hooks": hooks}
+        return Fleet(
+            {
+                "process": lambda: ProcessPool(self._finished, size=processes, plugins=luggage(self._plugins), **pool),
+                "async": lambda: LoopPool(self._finished, plugins=luggage(self._plugins), **loops, **pool),
+                "thread": lambda: ThreadExecutor(self._finished, size=threads, **thread),
+                "inline": lambda: ThreadExecutor(self._finished, size=1, **thread),
+            }
+        )
 
     def stop(self) -> None:
         """Finish: the first call drains, a second one gives running tasks back at once."""
@@ -212,6 +249,7 @@ class Worker:
         Raises:
             psycopg.OperationalError: The database cannot be reached at the start.
             PoolBroken: The children cannot start.
+            PluginError: A plugin has hooks for the children and cannot get there.
         """
         loops: list[asyncio.Task[None]] = []
         try:
@@ -227,6 +265,7 @@ class Worker:
                 raise self._breakage
         finally:
             await self._finish(loops)
+            await self._end_hooks()
 
     def health(self) -> Health:
         """Return whether work is being taken, which is more than whether the process is up (D-22).
@@ -258,12 +297,23 @@ class Worker:
         await self._fleet.start(kinds_of(self._flows.values()))
         with suppress(psycopg.Error):
             await self._recovery.recover()
+        self._observers.tell("pgflow_worker_started", worker=self._info)
         logger.info(
             "worker is ready: %d tasks at a time of %s",
             self._fleet.size,
             ", ".join(sorted(self._flows)) or "no flow",
         )
         self.ready.set()
+
+    @property
+    def _info(self) -> WorkerInfo:
+        ids = tuple(sorted(self._worker_ids.items()))
+        return WorkerInfo(self._name, self._identity.host, self._identity.pid, __version__, ids)
+
+    async def _end_hooks(self) -> None:
+        """Say the last word, and let the observers hear what is left; they have a thread, and the loop goes on."""
+        self._observers.tell("pgflow_worker_stopped", worker=self._info, left_claimed=self.left_claimed)
+        await asyncio.to_thread(self._observers.close, OBSERVERS_SECONDS)
 
     def _registration(self, worker_ids: Mapping[str, UUID]) -> Statement[None]:
         return register_workers(worker_ids, function_name=self._name, process=self._identity, version=__version__)
@@ -284,6 +334,7 @@ class Worker:
 
     async def _finish(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """Drain, and leave nothing claimed behind; without a database there is an end to trying."""
+        self._observers.tell("pgflow_worker_stopping", worker=self._info)
         self._claimer.stop()
         by_name = {task.get_name().rpartition(" ")[2]: task for task in loops}
         unfinished = await self._close_fleet()

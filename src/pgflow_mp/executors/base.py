@@ -76,6 +76,7 @@ class Failed:
         retryable: False ends the task at once, whatever attempts are left (`NonRetryable`).
         seconds: How long the attempt ran.
         exception: What the handler raised, where it ran in this process (inline); for re-raising in a test.
+        retry_delay: Seconds until the next attempt, where a plugin has decided that; None leaves it to the step.
     """
 
     call: TaskCall
@@ -84,6 +85,7 @@ class Failed:
     retryable: bool = True
     seconds: float = 0.0
     exception: BaseException | None = field(default=None, compare=False, repr=False)
+    retry_delay: float | None = None
 
 
 Outcome: TypeAlias = Completed | Failed

@@ -6,21 +6,26 @@ through unread: what a handler gets is decoded where it runs.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.core.statement import Row, Statement, value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
 __all__ = [
     "ClaimedTask",
+    "EndedRun",
+    "EndedStep",
     "Settled",
     "Settlement",
     "SkippedDelay",
     "TaskKey",
+    "Transitions",
     "claim_tasks",
     "give_back_tasks",
     "held_tasks",
@@ -81,6 +86,7 @@ class Settlement:
         output: JSON text, or None for SQL NULL (D-8); what a completed task returned.
         error: Why it failed; None when it completed.
         retryable: Whether the step's policy may try again after a failure.
+        retry_delay: Seconds until it does so, instead of what the step's base delay gives.
     """
 
     run_id: UUID
@@ -91,6 +97,49 @@ class Settlement:
     output: str | None = None
     error: str | None = None
     retryable: bool = True
+    retry_delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedStep:
+    """A step that a settlement ended.
+
+    Attributes:
+        step_slug: The step.
+        status: `completed`, `failed` or `skipped`.
+        error: Its error, where it has one.
+        reason: Why it is skipped.
+    """
+
+    step_slug: str
+    status: str
+    error: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that a settlement ended.
+
+    Attributes:
+        status: `completed` or `failed`.
+        started_at: When it was started.
+        ended_at: When it ended.
+        error: The error of the step that failed it, where one has an error.
+    """
+
+    status: str
+    started_at: datetime
+    ended_at: datetime
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transitions:
+    """What else became of a run by a settlement of its tasks: the steps that ended, and the run if it did."""
+
+    steps: tuple[EndedStep, ...] = ()
+    run: EndedRun | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +155,9 @@ class Settled:
         task_status: The task's status now; None when there is no such task.
         step_status: The step's status now.
         run_status: The run's status now.
+        delay: Of a task that is queued again: seconds until its next attempt. This and what follows: only if asked for.
+        error: Of a task that is not completed: its error in the database.
+        transitions: With one of the outcomes of a run: what ended with them.
     """
 
     run_id: UUID
@@ -115,6 +167,9 @@ class Settled:
     task_status: str | None
     step_status: str | None
     run_status: str | None
+    delay: float | None = None
+    error: str | None = None
+    transitions: Transitions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +230,23 @@ def claim_tasks(
 _SETTLE = """
 select run_id, step_slug, task_index, applied, task_status, step_status, run_status
 from pgflow_mp.settle_tasks(
-  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], %s::jsonb[], %s::text[], %s::boolean[]
+  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], %s::jsonb[], %s::text[], %s::boolean[], %s::float8[]
 )
 """
+_SETTLE_OBSERVED = _SETTLE.replace("run_status\n", "run_status, delay, error, transitions::text\n").replace(
+    "settle_tasks", "settle_tasks_observed"
+)
 
 
-def settle_tasks(settlements: Sequence[Settlement]) -> Statement[list[Settled]]:
+def settle_tasks(settlements: Sequence[Settlement], *, observed: bool = False) -> Statement[list[Settled]]:
     """Tell what came of attempts; returns one result for each, in order.
 
     Repeating it is safe: an outcome that was applied already is reported as applied and changes nothing (D-5). One
     that cannot be stored fails its own task only (D-6).
+
+    Args:
+        settlements: The outcomes.
+        observed: Whether to find out what else they changed: steps and runs that ended, delays of retries.
 
     Raises:
         psycopg.errors.InvalidTextRepresentation: (when executed) An output is no JSON; nothing was settled.
@@ -194,7 +256,10 @@ def settle_tasks(settlements: Sequence[Settlement]) -> Statement[list[Settled]]:
         [each.output for each in settlements],
         [each.error for each in settlements],
         [each.retryable for each in settlements],
+        _delays(settlements),
     )
+    if observed:
+        return Statement(_SETTLE_OBSERVED, params, lambda found: [_observed(row) for row in found])
     return Statement(_SETTLE, params, lambda found: [Settled(*row) for row in found])
 
 
@@ -240,6 +305,29 @@ def _key_columns(
         [task.attempt for task in tasks],
         [task.worker_id for task in tasks],
     )
+
+
+def _delays(settlements: Sequence[Settlement]) -> list[float | None] | None:
+    delays = [each.retry_delay for each in settlements]
+    return None if all(delay is None for delay in delays) else delays
+
+
+def _observed(row: Row) -> Settled:
+    *known, transitions = row
+    known.append(None if transitions is None else _transitions(json.loads(transitions)))
+    return Settled(*known)
+
+
+def _transitions(found: Mapping[str, Any]) -> Transitions:
+    steps = tuple(
+        EndedStep(step["step"], step["status"], step.get("error"), step.get("reason"))
+        for step in found.get("steps", ())
+    )
+    run = found.get("run")
+    if run is None:
+        return Transitions(steps)
+    started_at, ended_at = (datetime.fromisoformat(run[key]) for key in ("started_at", "ended_at"))
+    return Transitions(steps, EndedRun(run["status"], started_at, ended_at, run.get("error")))
 
 
 def _claimed(row: Row) -> ClaimedTask:

@@ -1,10 +1,10 @@
 -- Queues failed tasks again that have attempts left: visible after base delay x 2^attempts seconds, capped at a
--- day (D-7); returns the places done. waves[i] < 0 marks the failures; retryable[i] false means that nobody wants
--- another attempt.
+-- day (D-7), or after retry_delays[i] where that is not NULL; returns the places done. waves[i] < 0 marks the
+-- failures; retryable[i] false means that nobody wants another attempt.
 -- Rules: core FT-4, FT-5, FT-6 (attempts_count counts starts), FT-11. The caller holds the locks of the runs.
 create or replace function pgflow_mp._retry_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[], errors text[],
-  retryable boolean[], waves int[]
+  retryable boolean[], waves int[], retry_delays double precision[]
 )
 returns int[]
 language plpgsql
@@ -32,9 +32,10 @@ begin
         permanently_stalled_at = null
     from unnest(
       _retry_tasks.run_ids, _retry_tasks.step_slugs, _retry_tasks.task_indexes, _retry_tasks.attempts,
-      _retry_tasks.worker_ids, _retry_tasks.errors, _retry_tasks.retryable, _retry_tasks.waves, live_flows
+      _retry_tasks.worker_ids, _retry_tasks.errors, _retry_tasks.retryable, _retry_tasks.waves, live_flows,
+      _retry_tasks.retry_delays
     ) with ordinality
-      as given (run_id, step_slug, task_index, attempt, worker_id, error, retryable, wave, flow_slug, place)
+      as given (run_id, step_slug, task_index, attempt, worker_id, error, retryable, wave, flow_slug, delay, place)
     cross join lateral (
       select t.ctid as tid
       from pgflow.step_tasks as t
@@ -54,7 +55,9 @@ begin
       and t.attempts_count < coalesce(st.opt_max_attempts, f.opt_max_attempts)
     returning
       given.place, t.run_id, t.step_slug, t.queue_name, t.message_id,
-      pgflow_mp._retry_delay(coalesce(st.opt_base_delay, f.opt_base_delay), t.attempts_count) as delay
+      coalesce(
+        given.delay, pgflow_mp._retry_delay(coalesce(st.opt_base_delay, f.opt_base_delay), t.attempts_count)
+      ) as delay
   )
   select
     array_agg(retried.place), array_agg(retried.run_id), array_agg(retried.step_slug),

@@ -1,6 +1,7 @@
 -- Settles one task of a batch that was refused as a whole; see settle_tasks.
 create or replace function pgflow_mp._settle_one_task(
-  the_run uuid, the_step text, the_index int, attempt int, worker_id uuid, output jsonb, error text, retryable boolean
+  the_run uuid, the_step text, the_index int, attempt int, worker_id uuid, output jsonb, error text, retryable boolean,
+  retry_delay double precision
 )
 returns table (
   run_id uuid, step_slug text, task_index int, applied boolean, task_status text, step_status text, run_status text
@@ -14,7 +15,8 @@ declare
 begin
   return query select * from pgflow_mp._settle_tasks(
     array[the_run], array[the_step], array[the_index],
-    array[attempt], array[worker_id], array[output], array[error], array[retryable], strict => false);
+    array[attempt], array[worker_id], array[output], array[error], array[retryable], strict => false,
+    retry_delays => array[retry_delay]);
 exception
   when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception
     or undefined_table

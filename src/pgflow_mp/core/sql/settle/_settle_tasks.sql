@@ -6,13 +6,14 @@
 -- The effect is that of applying the outcomes one at a time in some order: completions, then completions of the
 -- wrong type, then failures. A second outcome for one task finds it settled. All runs are locked first, in run_id
 -- order (D-2).
+-- retry_delays[i]: seconds until the next attempt, instead of what the step's base delay gives.
 -- strict: a cascade over its round limit raises, else it fails its run (D-6).
 --
 -- Returns one row for each given task, in order. applied is true when this call had an effect for it, or when the
 -- same worker and attempt had settled it so before: a caller that lost the answer may ask again (D-5).
 create or replace function pgflow_mp._settle_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[],
-  outputs jsonb[], errors text[], retryable boolean[], strict boolean
+  outputs jsonb[], errors text[], retryable boolean[], strict boolean, retry_delays double precision[] default null
 )
 returns table (
   run_id uuid, step_slug text, task_index int, applied boolean, task_status text, step_status text, run_status text
@@ -52,7 +53,7 @@ begin
       run_ids, step_slugs, task_indexes, attempts, worker_ids, outputs, waves);
     if -1 = any(waves) then
       done := done || pgflow_mp._retry_tasks(
-        run_ids, step_slugs, task_indexes, attempts, worker_ids, errors, retryable, waves);
+        run_ids, step_slugs, task_indexes, attempts, worker_ids, errors, retryable, waves, retry_delays);
       done := done || pgflow_mp._exhaust_tasks(
         run_ids, step_slugs, task_indexes, attempts, worker_ids, errors, waves, strict);
     end if;

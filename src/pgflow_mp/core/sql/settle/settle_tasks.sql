@@ -9,7 +9,7 @@
 -- applied.
 create or replace function pgflow_mp.settle_tasks(
   run_ids uuid[], step_slugs text[], task_indexes int[], attempts int[], worker_ids uuid[],
-  outputs jsonb[], errors text[], retryable boolean[]
+  outputs jsonb[], errors text[], retryable boolean[], retry_delays double precision[] default null
 )
 returns table (
   run_id uuid, step_slug text, task_index int, applied boolean, task_status text, step_status text, run_status text
@@ -23,7 +23,8 @@ declare
 begin
   begin
     return query select * from pgflow_mp._settle_tasks(
-      run_ids, step_slugs, task_indexes, attempts, worker_ids, outputs, errors, retryable, strict => false);
+      run_ids, step_slugs, task_indexes, attempts, worker_ids, outputs, errors, retryable, strict => false,
+      retry_delays => retry_delays);
     return;
   exception
     when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception
@@ -38,7 +39,8 @@ begin
   for update;
   for i in 1 .. coalesce(cardinality(run_ids), 0) loop
     return query select * from pgflow_mp._settle_one_task(
-      run_ids[i], step_slugs[i], task_indexes[i], attempts[i], worker_ids[i], outputs[i], errors[i], retryable[i]);
+      run_ids[i], step_slugs[i], task_indexes[i], attempts[i], worker_ids[i], outputs[i], errors[i], retryable[i],
+      retry_delays[i]);
   end loop;
 end;
 $$;

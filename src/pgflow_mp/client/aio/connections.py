@@ -66,15 +66,17 @@ class AsyncConnections:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[AsyncRunWatch]:
-        """Lend a watch: one that nobody uses, else a new one. As many calls may wait as callers like."""
+        """Lend a watch that listens: one that nobody uses, else a new one. As many calls may wait as callers like."""
         self._loop.check()  # awaited only
         async with self._opening:
             watch = self._watches.pop() if self._watches else None
-        if watch is None or not await watch.answers():
+        if watch is None or not await watch.listen():
             watch = AsyncRunWatch(await connect_async(self.dsn, purpose="wait"))
+            await watch.listen()
         try:
             yield watch
         finally:
+            await watch.unlisten()
             await self._keep(watch)
 
     async def close(self) -> None:

@@ -108,8 +108,8 @@ class AsyncRuns(AsyncFace):
                 "start_flow_sync cannot join a transaction: no worker sees the run before you commit; "
                 "call start_flow(..., conn=conn), commit, then wait"
             )
-        async with self._connections.watching() as watch, watch.listening() as listener:
-            run_id = await self.start_flow(flow, input, conn=listener)
+        async with self._connections.watching() as watch:
+            run_id = await self.start_flow(flow, input, conn=watch.connection)
             run = await watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
         if run.failed:
             raise RunFailed(run)

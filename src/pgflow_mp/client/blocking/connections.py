@@ -65,14 +65,16 @@ class Connections:
 
     @contextmanager
     def watching(self) -> Iterator[RunWatch]:
-        """Lend a watch: one that nobody uses, else a new one. As many calls may wait as callers like."""
+        """Lend a watch that listens: one that nobody uses, else a new one. As many calls may wait as callers like."""
         with self._opening:
             watch = self._watches.pop() if self._watches else None
-        if watch is None or not watch.answers():
+        if watch is None or not watch.listen():
             watch = RunWatch(connect(self.dsn, purpose="wait"))
+            watch.listen()
         try:
             yield watch
         finally:
+            watch.unlisten()
             self._keep(watch)
 
     def close(self) -> None:

@@ -109,8 +109,8 @@ class Runs(Face):
                 "start_flow_sync cannot join a transaction: no worker sees the run before you commit; "
                 "call start_flow(..., conn=conn), commit, then wait"
             )
-        with self._connections.watching() as watch, watch.listening() as listener:
-            run_id = self.start_flow(flow, input, conn=listener)
+        with self._connections.watching() as watch:
+            run_id = self.start_flow(flow, input, conn=watch.connection)
             run = watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
         if run.failed:
             raise RunFailed(run)

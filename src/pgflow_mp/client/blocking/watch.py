@@ -2,15 +2,15 @@
 """Waiting for a run to end.
 
 The database announces finished runs (channel `pgflow_mp_runs`, one notification a transaction), so a waiting call
-returns within milliseconds. The announcement is a hint and the row is the truth: the row is read first, after each
-announcement that concerns the run, and at every poll interval, which also finds runs ended by something that does
-not announce.
+returns within milliseconds. The announcement is a hint and the row is the truth: it is read after each announcement
+that concerns the run, and at every poll interval, which also finds runs ended by something that does not announce.
+
+Over a slow link the round trips count: start listening, start the run, read it when it is announced, listen no more.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -20,7 +20,6 @@ from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import RunNotFound, RunTimeout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
     from pgflow_mp.results import Run
@@ -34,43 +33,41 @@ class RunWatch:
     It can be used again; between two uses it does not listen, for a listener that reads nothing holds up the
     notification queue of the whole server (PostgreSQL manual, NOTIFY).
 
-    Args:
-        connection: Its own from now on.
+    Attributes:
+        connection: Its own; for the statement that starts the run.
     """
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
+        self.connection = connection
 
     @property
     def usable(self) -> bool:
         """Whether the connection still lives, as far as it is known."""
-        return not (self._connection.closed or self._connection.broken)
+        return not (self.connection.closed or self.connection.broken)
 
-    def answers(self) -> bool:
-        """Ask whether the server is still there."""
+    def listen(self) -> bool:
+        """Begin to listen; return False, and close, where the connection has died since it was last used."""
         try:
-            self._connection.execute("")
+            self.connection.execute(f"LISTEN {RUNS_CHANNEL}")
         except psycopg.Error:
             self.close()
             return False
         return True
 
-    @contextmanager
-    def listening(self) -> Iterator[psycopg.Connection[Any]]:
-        """Listen while the block lasts; yield the connection for the statement that starts the run."""
-        self._connection.execute(f"LISTEN {RUNS_CHANNEL}")
-        try:
-            yield self._connection
-        finally:
-            if self.usable:
-                self._connection.execute(f"UNLISTEN {RUNS_CHANNEL}")
+    def unlisten(self) -> None:
+        """Listen no more; a connection that cannot be told so is closed."""
+        if self.usable:
+            try:
+                self.connection.execute(f"UNLISTEN {RUNS_CHANNEL}")
+            except psycopg.Error:
+                self.close()
 
     def close(self) -> None:
         """End the connection."""
-        self._connection.close()
+        self.connection.close()
 
     def wait(self, run_id: UUID, *, timeout: float, poll_interval: float) -> Run:
-        """Return the run with its steps once it is completed or failed.
+        """Return the run with its steps once it is completed or failed; it was started while this listened.
 
         Args:
             run_id: The run.
@@ -83,20 +80,24 @@ class RunWatch:
         """
         deadline = time.monotonic() + timeout
         while True:
-            run = execute(self._connection, get_run(run_id))
-            if run is None:
-                raise RunNotFound(f"run {run_id} is no longer in the database: its flow was deleted or compiled anew")
+            announced = self._hear(str(run_id), min(deadline - time.monotonic(), poll_interval))
+            run = self._read(run_id, whole=announced)
             if run.ended:
-                return execute(self._connection, get_run_with_states(run_id)) or run
-            left = deadline - time.monotonic()
-            if left <= 0:
+                return run if announced else self._read(run_id, whole=True)
+            if time.monotonic() >= deadline:
                 raise RunTimeout(run_id)
-            self._hear(str(run_id), min(left, poll_interval))
 
-    def _hear(self, run_id: str, seconds: float) -> None:
-        """Wait for an announcement of this run; an empty one says that the ids were too many to list."""
+    def _read(self, run_id: UUID, *, whole: bool) -> Run:
+        run = execute(self.connection, get_run_with_states(run_id) if whole else get_run(run_id))
+        if run is None:
+            raise RunNotFound(f"run {run_id} is no longer in the database: its flow was deleted or compiled anew")
+        return run
+
+    def _hear(self, run_id: str, seconds: float) -> bool:
+        """Wait for an announcement; return whether it names this run (an empty one: there were too many to list)."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            for notification in self._connection.notifies(timeout=left, stop_after=1):
+            for notification in self.connection.notifies(timeout=left, stop_after=1):
                 if not notification.payload or run_id in notification.payload:
-                    return
+                    return bool(notification.payload)
+        return False

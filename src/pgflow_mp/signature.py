@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pgflow_mp.rules import shown
@@ -90,6 +91,14 @@ def job_parameters(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
 
 def is_async(handler: object) -> bool:
     """Whether the handler is an `async def`, also behind decorators that keep its name, or an object called so."""
+    try:
+        return _is_async(handler)
+    except TypeError:  # an object that cannot be a key
+        return _is_async.__wrapped__(handler)
+
+
+@lru_cache(maxsize=1024)  # asked several times for each task
+def _is_async(handler: object) -> bool:
     if not callable(handler):
         return False
     function = inspect.unwrap(handler)

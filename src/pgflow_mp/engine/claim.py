@@ -3,9 +3,9 @@
 Three things end a wait: a notification that work is available, a child that became free, and the poll interval.
 Polling is the truth, the notification only a hint.
 
-All sources (`engine.sources`) are asked in one round trip, and share the room equally. Who got tasks goes to the end
-of the line: where there is room for one task only, those that wait get it in turn, and a long queue keeps no other
-one out.
+The sources (`engine.sources`; all of them, or those with news: `engine.lookout`) are asked in one round trip, and share
+the room equally. Who got tasks goes to the end of the line: where there is room for one task only, those that wait get
+it in turn, and a long queue keeps no other one out.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import claim_tasks
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.link import LOST
+from pgflow_mp.engine.lookout import Lookout
 from pgflow_mp.engine.returning import key_of_claim
 from pgflow_mp.engine.sources import sources_of
 from pgflow_mp.engine.wait import wait_for_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import ClaimedTask, TaskKey
@@ -89,13 +90,18 @@ class Claimer:
         self._poll_interval = poll_interval
         self._only_runs = only_runs
         self._wake = asyncio.Event()
+        self._lookout = Lookout(poll_interval)
         self._left_some = True
         self._stopped = asyncio.Event()
         self.is_full = False
         self.last_success: float | None = None
 
-    def wake(self) -> None:
-        """Look for work now: there is some, or there is room for some."""
+    def wake(self, flow_slugs: Collection[str] | None = None) -> None:
+        """Look for work now: some was announced for these flows, or there may be some in any."""
+        if flow_slugs is None:
+            self._lookout.everywhere()
+        else:
+            self._lookout.announced(flow_slugs)
         self._wake.set()
 
     def room_grew(self) -> None:
@@ -104,7 +110,7 @@ class Claimer:
         Only for a worker that hears; without announcements, an ended task may have made others ready: `wake`.
         """
         if self._left_some:
-            self._wake.set()
+            self.wake()
 
     def stop(self) -> None:
         """Claim nothing more; what a claim under way returns is given back."""
@@ -131,6 +137,7 @@ class Claimer:
             except (psycopg.Error, OSError) as error:
                 # A refused statement, say a missing queue, is a poll error like a lost connection (generations 2.6).
                 delay = backoff.next()
+                self._lookout.everywhere()
                 self._reconciler.doubt()
                 kind = "lost the database" if isinstance(error, LOST) else "was refused"
                 self._announcer.poll_failed(sentence_of(error), delay)
@@ -143,7 +150,8 @@ class Claimer:
 
     async def _claim(self) -> bool:
         """Claim once; return whether there was room for more than there was work."""
-        wanted = self._wanted()
+        asked = self._lookout.choose(self._sources)
+        wanted = self._wanted(asked)
         self.is_full = not wanted
         if not wanted:
             self._left_some = True
@@ -162,7 +170,9 @@ class Claimer:
         )
         self.last_success = time.monotonic()
         served = Counter(self._source_of(task, wanted) for task in claimed)
-        self._left_some = len(wanted) < len(self._sources) or not _found_all(served, wanted)
+        self._left_some = len(wanted) < len(asked) or not _found_all(served, wanted)
+        if self._left_some:
+            self._lookout.everywhere()
         self._sources.sort(key=served.__contains__)  # a stable sort: those that got nothing first
         if claimed:
             keys = self._keys(claimed)
@@ -171,10 +181,8 @@ class Claimer:
             await self._start(claimed)
         return all(served[source] < wish.all for source, wish in wanted.items())
 
-    def _wanted(self) -> dict[Source, Wish]:
-        wishes = {
-            source: self._appetite.wish(source, self._executor.size_of(source.executor)) for source in self._sources
-        }
+    def _wanted(self, asked: Iterable[Source]) -> dict[Source, Wish]:
+        wishes = {source: self._appetite.wish(source, self._executor.size_of(source.executor)) for source in asked}
         return {source: wish for source, wish in wishes.items() if wish}
 
     def _source_of(self, task: ClaimedTask, wanted: Mapping[Source, Wish]) -> Source | None:

@@ -49,10 +49,16 @@ class Listener:
         link: The connection that listens; the listener's alone.
         caller: A connection to the same database, over which it calls to itself.
         flow_slugs: The flows; read at every notification.
-        wake: Called when there may be work.
+        wake: Called when there may be work, with the flows that it was announced for, or with None: anywhere.
     """
 
-    def __init__(self, link: Link, caller: Link, flow_slugs: Collection[str], wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        caller: Link,
+        flow_slugs: Collection[str],
+        wake: Callable[[Collection[str] | None], None],
+    ) -> None:
         self._link = link
         self._caller = caller
         self._flow_slugs = flow_slugs
@@ -84,14 +90,16 @@ class Listener:
         with severed_after(connection, ECHO_SECONDS):
             await connection.execute(f"LISTEN {WORK_CHANNEL}")
             await connection.execute(f"LISTEN {self._own_channel}")
-        self._wake()
+        self._wake(None)
         check = asyncio.create_task(self._check(connection))
         try:
             async for notification in connection.notifies():
                 if notification.channel == self._own_channel:
                     self._echo.set()
-                elif self._concerns_us(notification.payload):
-                    self._wake()
+                elif not notification.payload:  # the queues were too many to list
+                    self._wake(None)
+                elif flow_slugs := self._named(notification.payload):
+                    self._wake(flow_slugs)
         finally:
             check.cancel()
             with suppress(asyncio.CancelledError):
@@ -125,10 +133,10 @@ class Listener:
                 "Name a direct connection with --listen-dsn to have it found at once"
             )
 
-    def _concerns_us(self, payload: str) -> bool:
-        """Tell by the queue names; an empty payload means that they were too many to list.
+    def _named(self, payload: str) -> list[str]:
+        """Return our flows among those whose queues are listed.
 
         The queue of a step is `flow__step`, and no slug holds two underscores (generations QN-5).
         """
-        flow_queues = {slug.lower() for slug in self._flow_slugs}
-        return not payload or any(queue.partition("__")[0] in flow_queues for queue in payload.split(","))
+        announced = {queue.partition("__")[0].lower() for queue in payload.split(",")}
+        return [slug for slug in self._flow_slugs if slug.lower() in announced]

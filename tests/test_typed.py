@@ -16,7 +16,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NotRequired, Typed
 import pydantic
 import pytest
 
-from pgflow_mp import Context, Flow, InvalidInput, InvalidTaskInput, Job, PgFlow, job, map_step, step
+from pgflow_mp import (
+    Context,
+    Flow,
+    InvalidInput,
+    InvalidTaskInput,
+    Job,
+    OutputError,
+    PgFlow,
+    PgflowError,
+    job,
+    map_step,
+    step,
+)
 from pgflow_mp.checking import Check, Unfit, says_more_than_json
 from pgflow_mp.definition import StepDefinition
 from pgflow_mp.errors import DefinitionError
@@ -448,6 +460,36 @@ def test_no_run_is_started_with_a_wrong_input(pgflow, pgflow_dsn):
         for app, flow in ((pgflow, Each), (knowing, "each")):
             with pytest.raises(InvalidInput, match=r"at `\$\[0\].sku`"):
                 app.start_flows(flow, [[Line("a")], [{"sku": 1}]])
+
+
+class Sums(TypedDict):
+    total: Point
+
+
+class Summing(Flow[Order, Sums]):
+    @step
+    def total(flow_input: Order) -> Point:
+        return Point(flow_input.id, len(flow_input.lines))
+
+
+class Lying(Flow[Order, Sums]):
+    @step
+    def total(flow_input: Order):
+        return "no point"
+
+
+def test_the_output_of_a_run_is_of_the_type_that_its_flow_says_where_the_flow_is_named(flow_runner, pgflow):
+    run_id = flow_runner.run(Summing, Order(3)).run_id
+    assert pgflow.get_run(run_id).output == {"total": [3, 0]}
+    assert pgflow.get_run(run_id, flow=Summing).output == {"total": Point(3, 0)}
+    assert pgflow.get_run_with_states(run_id, flow=Summing).output == {"total": Point(3, 0)}
+    with pytest.raises(PgflowError, match=f"run {run_id} is one of flow `summing`, not of `lying`"):
+        pgflow.get_run(run_id, flow=Lying)
+    lie = flow_runner.run(Lying, Order(3)).run_id
+    with pytest.raises(OutputError, match=r"its output is no `Sums`: at `\$\.total`: expected `array`, got `str`"):
+        pgflow.get_run(lie, flow=Lying)
+    begun = flow_runner.start(Lying, Order(3)).run_id
+    assert pgflow.get_run(begun, flow=Lying).output is None
 
 
 # ---- flow_runner -------------------------------------------------------------------------------

@@ -9,11 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from pgflow_mp.errors import StepNotFound
 from pgflow_mp.rules import did_you_mean, shown
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    OutputT = TypeVarWithDefault("OutputT", default=Any)
+else:  # Python 3.13 has such variables at run time too
+    OutputT = TypeVar("OutputT")
 
 _Row = Mapping[str, Any]
 
@@ -179,7 +186,7 @@ class Steps(Mapping[str, StepState]):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Run:
+class Run(Generic[OutputT]):
     """One execution of a flow, as it was when it was read.
 
     Attributes:
@@ -187,7 +194,8 @@ class Run:
         flow_slug: The flow.
         status: ``started``, ``completed`` or ``failed``.
         input: What it was started with.
-        output: Leaf step -> output once it completed (core 3.12); None where no leaf completed.
+        output: Leaf step -> output once it completed (core 3.12); None where no leaf completed. Of the type that the
+            flow says, where its class was named (`start_flow_sync`, `get_run(flow=...)`).
         remaining_steps: Steps that are neither completed nor skipped yet.
         steps: Its steps by slug; empty where they were not asked for.
         cancelled: Whether it failed because somebody cancelled it (D-20).
@@ -199,7 +207,7 @@ class Run:
     flow_slug: str
     status: str
     input: Any = None
-    output: Any = None
+    output: OutputT = None  # type: ignore[assignment]  # it is None until the run has completed
     remaining_steps: int = 0
     started_at: datetime | None = None
     completed_at: datetime | None = None

@@ -5,19 +5,23 @@ Both faces share this module; it does no I/O.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
 from pgflow_mp import jsonvalue
+from pgflow_mp.checking import Unfit
 from pgflow_mp.core.queries.runs import RunFilter
 from pgflow_mp.definition import FlowDefinition
-from pgflow_mp.errors import InvalidInput, InvalidRunId
+from pgflow_mp.errors import InvalidInput, InvalidRunId, OutputError, PgflowError
 from pgflow_mp.flow import Flow, as_definition
 from pgflow_mp.handler import encode_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from pgflow_mp.results import Run
 
 __all__ = [
     "NO_INPUT",
@@ -30,6 +34,7 @@ __all__ = [
     "run_filter",
     "run_id_of",
     "slug_of",
+    "with_typed_output",
 ]
 
 FlowRef: TypeAlias = "type[Flow] | FlowDefinition | str"
@@ -67,6 +72,28 @@ def run_id_of(run_id: UUID | str) -> UUID:
         return UUID(run_id)
     except (ValueError, AttributeError, TypeError):
         raise InvalidRunId(f"{run_id!r} is no run id: a run id is a UUID") from None
+
+
+def with_typed_output(run: Run[Any], definition: FlowDefinition | None) -> Run[Any]:
+    """Return the run with its output as the type that its flow says; as it is where that says nothing.
+
+    Raises:
+        OutputError: The output is not of that type.
+        PgflowError: It is a run of another flow.
+    """
+    if definition is None:
+        return run
+    if run.flow_slug != definition.slug:
+        raise PgflowError(f"run {run.run_id} is one of flow `{run.flow_slug}`, not of `{definition.slug}`")
+    check = definition.output_type
+    if check is None or not run.completed:
+        return run
+    try:
+        return replace(run, output=check.accept(run.output))
+    except Unfit as problem:
+        raise OutputError(
+            f"run {run.run_id} of flow `{run.flow_slug}` completed, but its output is no `{check}`: {problem}"
+        ) from None
 
 
 def encoded_input(value: object, definition: FlowDefinition | None = None) -> str:

@@ -98,10 +98,10 @@ class AsyncJobs(AsyncFace):
         if delay_seconds is not None and scheduled_at is not None:
             raise InvalidSchedule("give delay_seconds= or scheduled_at=, not both")
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
-        slug = slug_of(job)
+        slug, definition = slug_of(job), self._known(job)
         statement = runs.enqueue(
             slug,
-            [encoded_input(value) for value in inputs],
+            [encoded_input(value, definition) for value in inputs],
             ids,
             delay_seconds=0 if delay_seconds is None else checked_delay(delay_seconds),
             scheduled_at=None if scheduled_at is None else checked_moment(scheduled_at),

@@ -5,13 +5,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 from pgflow_mp.client.aio.face import AsyncFace
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, page_size, run_filter, run_id_of, slug_of
+from pgflow_mp.client.arguments import (
+    NO_INPUT,
+    FlowRef,
+    encoded_input,
+    page_size,
+    run_filter,
+    run_id_of,
+    slug_of,
+    with_typed_output,
+)
 from pgflow_mp.client.pages import RunPage, place_after
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound
+from pgflow_mp.flow import as_definition
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
@@ -22,12 +32,32 @@ if TYPE_CHECKING:
     from pgflow_mp.client.arguments import RunStatus
     from pgflow_mp.client.joining import AsyncConn
     from pgflow_mp.core.statement import Statement
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.flow import Flow, InputT, OutputT
     from pgflow_mp.results import Run
 
 
 class AsyncRuns(AsyncFace):
     """The operations on runs."""
 
+    @overload
+    async def start_flow(
+        self,
+        flow: type[Flow[InputT, Any]],
+        input: InputT = ...,
+        *,
+        run_id: UUID | None = None,
+        conn: AsyncConn | None = None,
+    ) -> UUID: ...
+    @overload
+    async def start_flow(
+        self,
+        flow: FlowDefinition | str,
+        input: object = NO_INPUT,
+        *,
+        run_id: UUID | None = None,
+        conn: AsyncConn | None = None,
+    ) -> UUID: ...
     async def start_flow(
         self,
         flow: FlowRef,
@@ -46,11 +76,29 @@ class AsyncRuns(AsyncFace):
 
         Raises:
             FlowNotFound: The database has no such flow: compile it first.
-            InvalidInput: The input is no JSON, or no array where one is needed.
+            InvalidInput: The input is no JSON, no array where one is needed, or not of the type that the flow takes.
         """
         started = await self.start_flows(flow, [input], run_ids=[run_id or new_id()], conn=conn)
         return started[0]
 
+    @overload
+    async def start_flows(
+        self,
+        flow: type[Flow[InputT, Any]],
+        inputs: Sequence[InputT],
+        *,
+        run_ids: Sequence[UUID] | None = None,
+        conn: AsyncConn | None = None,
+    ) -> list[UUID]: ...
+    @overload
+    async def start_flows(
+        self,
+        flow: FlowDefinition | str,
+        inputs: Sequence[object],
+        *,
+        run_ids: Sequence[UUID] | None = None,
+        conn: AsyncConn | None = None,
+    ) -> list[UUID]: ...
     async def start_flows(
         self,
         flow: FlowRef,
@@ -80,6 +128,26 @@ class AsyncRuns(AsyncFace):
         )
         return ids
 
+    @overload
+    async def start_flow_sync(
+        self,
+        flow: type[Flow[InputT, OutputT]],
+        input: InputT = ...,
+        *,
+        timeout: float = 60,  # noqa: ASYNC109
+        poll_interval: float = 0.5,
+        conn: None = None,
+    ) -> Run[OutputT]: ...
+    @overload
+    async def start_flow_sync(
+        self,
+        flow: FlowDefinition | str,
+        input: object = NO_INPUT,
+        *,
+        timeout: float = 60,  # noqa: ASYNC109
+        poll_interval: float = 0.5,
+        conn: None = None,
+    ) -> Run: ...
     async def start_flow_sync(
         self,
         flow: FlowRef,
@@ -101,6 +169,7 @@ class AsyncRuns(AsyncFace):
         Raises:
             RunFailed: The run failed; its attribute `run` tells all.
             RunTimeout: The run goes on; its attribute `run_id` names it.
+            OutputError: It completed, but its output is not of the type that the flow says.
             FlowNotFound, InvalidInput: As for `start_flow`.
         """
         if conn is not None:
@@ -113,25 +182,53 @@ class AsyncRuns(AsyncFace):
             run = await watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
         if run.failed:
             raise RunFailed(run)
-        return run
+        return with_typed_output(run, self._known(flow))
 
-    async def get_run(self, run_id: UUID | str, *, conn: AsyncConn | None = None) -> Run:
+    @overload
+    async def get_run(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, OutputT]], conn: AsyncConn | None = None
+    ) -> Run[OutputT | None]: ...
+    @overload
+    async def get_run(self, run_id: UUID | str, *, flow: None = None, conn: AsyncConn | None = None) -> Run: ...
+    async def get_run(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, Any]] | None = None, conn: AsyncConn | None = None
+    ) -> Run:
         """Return the run, without its steps.
 
+        Args:
+            run_id: The run.
+            flow: Its class, where its output is to be of the type that `Flow[..., output]` says.
+            conn: Join the transaction of this connection.
+
         Raises:
             InvalidRunId: The text is no UUID.
             RunNotFound: There is no such run.
+            OutputError: The output is not of the type that the flow says.
         """
-        return await self._found(run_id, runs.get_run(run_id_of(run_id)), conn)
+        return with_typed_output(
+            await self._found(run_id, runs.get_run(run_id_of(run_id)), conn),
+            None if flow is None else as_definition(flow),
+        )
 
-    async def get_run_with_states(self, run_id: UUID | str, *, conn: AsyncConn | None = None) -> Run:
+    @overload
+    async def get_run_with_states(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, OutputT]], conn: AsyncConn | None = None
+    ) -> Run[OutputT | None]: ...
+    @overload
+    async def get_run_with_states(
+        self, run_id: UUID | str, *, flow: None = None, conn: AsyncConn | None = None
+    ) -> Run: ...
+    async def get_run_with_states(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, Any]] | None = None, conn: AsyncConn | None = None
+    ) -> Run:
         """Return the run with its step states and their tasks.
 
-        Raises:
-            InvalidRunId: The text is no UUID.
-            RunNotFound: There is no such run.
+        Args and errors are those of `get_run`.
         """
-        return await self._found(run_id, runs.get_run_with_states(run_id_of(run_id)), conn)
+        return with_typed_output(
+            await self._found(run_id, runs.get_run_with_states(run_id_of(run_id)), conn),
+            None if flow is None else as_definition(flow),
+        )
 
     async def list_runs(
         self,

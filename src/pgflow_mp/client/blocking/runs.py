@@ -6,13 +6,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, page_size, run_filter, run_id_of, slug_of
+from pgflow_mp.client.arguments import (
+    NO_INPUT,
+    FlowRef,
+    encoded_input,
+    page_size,
+    run_filter,
+    run_id_of,
+    slug_of,
+    with_typed_output,
+)
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.pages import RunPage, place_after
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound
+from pgflow_mp.flow import as_definition
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
@@ -23,12 +33,32 @@ if TYPE_CHECKING:
     from pgflow_mp.client.arguments import RunStatus
     from pgflow_mp.client.joining import Conn
     from pgflow_mp.core.statement import Statement
+    from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.flow import Flow, InputT, OutputT
     from pgflow_mp.results import Run
 
 
 class Runs(Face):
     """The operations on runs."""
 
+    @overload
+    def start_flow(
+        self,
+        flow: type[Flow[InputT, Any]],
+        input: InputT = ...,
+        *,
+        run_id: UUID | None = None,
+        conn: Conn | None = None,
+    ) -> UUID: ...
+    @overload
+    def start_flow(
+        self,
+        flow: FlowDefinition | str,
+        input: object = NO_INPUT,
+        *,
+        run_id: UUID | None = None,
+        conn: Conn | None = None,
+    ) -> UUID: ...
     def start_flow(
         self,
         flow: FlowRef,
@@ -47,11 +77,29 @@ class Runs(Face):
 
         Raises:
             FlowNotFound: The database has no such flow: compile it first.
-            InvalidInput: The input is no JSON, or no array where one is needed.
+            InvalidInput: The input is no JSON, no array where one is needed, or not of the type that the flow takes.
         """
         started = self.start_flows(flow, [input], run_ids=[run_id or new_id()], conn=conn)
         return started[0]
 
+    @overload
+    def start_flows(
+        self,
+        flow: type[Flow[InputT, Any]],
+        inputs: Sequence[InputT],
+        *,
+        run_ids: Sequence[UUID] | None = None,
+        conn: Conn | None = None,
+    ) -> list[UUID]: ...
+    @overload
+    def start_flows(
+        self,
+        flow: FlowDefinition | str,
+        inputs: Sequence[object],
+        *,
+        run_ids: Sequence[UUID] | None = None,
+        conn: Conn | None = None,
+    ) -> list[UUID]: ...
     def start_flows(
         self,
         flow: FlowRef,
@@ -81,6 +129,26 @@ class Runs(Face):
         )
         return ids
 
+    @overload
+    def start_flow_sync(
+        self,
+        flow: type[Flow[InputT, OutputT]],
+        input: InputT = ...,
+        *,
+        timeout: float = 60,
+        poll_interval: float = 0.5,
+        conn: None = None,
+    ) -> Run[OutputT]: ...
+    @overload
+    def start_flow_sync(
+        self,
+        flow: FlowDefinition | str,
+        input: object = NO_INPUT,
+        *,
+        timeout: float = 60,
+        poll_interval: float = 0.5,
+        conn: None = None,
+    ) -> Run: ...
     def start_flow_sync(
         self,
         flow: FlowRef,
@@ -102,6 +170,7 @@ class Runs(Face):
         Raises:
             RunFailed: The run failed; its attribute `run` tells all.
             RunTimeout: The run goes on; its attribute `run_id` names it.
+            OutputError: It completed, but its output is not of the type that the flow says.
             FlowNotFound, InvalidInput: As for `start_flow`.
         """
         if conn is not None:
@@ -114,25 +183,49 @@ class Runs(Face):
             run = watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
         if run.failed:
             raise RunFailed(run)
-        return run
+        return with_typed_output(run, self._known(flow))
 
-    def get_run(self, run_id: UUID | str, *, conn: Conn | None = None) -> Run:
+    @overload
+    def get_run(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, OutputT]], conn: Conn | None = None
+    ) -> Run[OutputT | None]: ...
+    @overload
+    def get_run(self, run_id: UUID | str, *, flow: None = None, conn: Conn | None = None) -> Run: ...
+    def get_run(self, run_id: UUID | str, *, flow: type[Flow[Any, Any]] | None = None, conn: Conn | None = None) -> Run:
         """Return the run, without its steps.
 
+        Args:
+            run_id: The run.
+            flow: Its class, where its output is to be of the type that `Flow[..., output]` says.
+            conn: Join the transaction of this connection.
+
         Raises:
             InvalidRunId: The text is no UUID.
             RunNotFound: There is no such run.
+            OutputError: The output is not of the type that the flow says.
         """
-        return self._found(run_id, runs.get_run(run_id_of(run_id)), conn)
+        return with_typed_output(
+            self._found(run_id, runs.get_run(run_id_of(run_id)), conn),
+            None if flow is None else as_definition(flow),
+        )
 
-    def get_run_with_states(self, run_id: UUID | str, *, conn: Conn | None = None) -> Run:
+    @overload
+    def get_run_with_states(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, OutputT]], conn: Conn | None = None
+    ) -> Run[OutputT | None]: ...
+    @overload
+    def get_run_with_states(self, run_id: UUID | str, *, flow: None = None, conn: Conn | None = None) -> Run: ...
+    def get_run_with_states(
+        self, run_id: UUID | str, *, flow: type[Flow[Any, Any]] | None = None, conn: Conn | None = None
+    ) -> Run:
         """Return the run with its step states and their tasks.
 
-        Raises:
-            InvalidRunId: The text is no UUID.
-            RunNotFound: There is no such run.
+        Args and errors are those of `get_run`.
         """
-        return self._found(run_id, runs.get_run_with_states(run_id_of(run_id)), conn)
+        return with_typed_output(
+            self._found(run_id, runs.get_run_with_states(run_id_of(run_id)), conn),
+            None if flow is None else as_definition(flow),
+        )
 
     def list_runs(
         self,

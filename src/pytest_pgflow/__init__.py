@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pytest_pgflow._options import Settings
     from pytest_pgflow._results import FlowFailed, FlowRun
     from pytest_pgflow._runner import FlowRunner, StartedRun
-    from pytest_pgflow._trouble import dies, fails, forgets, hangs
+    from pytest_pgflow._trouble import dies, disconnects, fails, forgets, hangs, lags
 
 __all__ = [
     "FlowFailed",
@@ -36,10 +36,12 @@ __all__ = [
     "StartedRun",
     "assert_shape",
     "dies",
+    "disconnects",
     "fails",
     "flow_runner",
     "forgets",
     "hangs",
+    "lags",
     "pgflow",
     "pgflow_conn",
     "pgflow_dsn",
@@ -53,9 +55,11 @@ _LAZY = {
     "FlowRunner": "_runner",
     "StartedRun": "_runner",
     "dies": "_trouble",
+    "disconnects": "_trouble",
     "fails": "_trouble",
     "forgets": "_trouble",
     "hangs": "_trouble",
+    "lags": "_trouble",
 }
 
 

@@ -13,6 +13,7 @@ from pgflow_mp.errors import RunTimeout
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
 from pytest_pgflow._results import FlowFailed, FlowRun, pruned, tell_failure, tell_timeout
+from pytest_pgflow._settling import make_trouble
 from pytest_pgflow._trouble import HungInline
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Batch:
                 out_of_time=deadline.passed,
                 until=until,
                 skip=skip,
-                run=lambda call: self._run(call, deadline),
+                run=lambda call: self._run_and_make_trouble(call, deadline),
             )
         from pytest_pgflow._process import work_off_in_processes
 
@@ -118,6 +119,12 @@ class Batch:
             until=until,
             skip=skip,
         )
+
+    def _run_and_make_trouble(self, call: TaskCall, deadline: Deadline) -> Outcome:
+        __tracebackhide__ = True
+        outcome = self._run(call, deadline)
+        make_trouble(self._conn, outcome)
+        return outcome
 
     def _run(self, call: TaskCall, deadline: Deadline) -> Outcome:
         """Run a handler in this thread, and look at how it ended with a test's eyes."""

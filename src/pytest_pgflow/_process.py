@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pgflow_mp.connecting import connect
 from pgflow_mp.core.queries.runs import get_run
 from pgflow_mp.core.queries.tasks import skip_delays
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.engine.workoff import WorkedOff
 from pgflow_mp.executors.base import Failed
+from pytest_pgflow._settling import is_troubled, make_trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,11 +81,18 @@ def _working(dsn: str, flow: FlowDefinition, run_ids: Sequence[UUID], processes:
     stop: list[Callable[[], object]] = []
 
     async def work() -> None:
-        worker = Worker(dsn, [flow], processes=processes, only_runs=run_ids, amend=final_verdicts)
+        worker = Worker(dsn, [flow], processes=processes, only_runs=run_ids, amend=amend)
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(_stop_now, worker))
         started.set()
         await worker.run()
+
+    def amend(outcome: Outcome) -> Outcome:
+        amended = final_verdicts(outcome)
+        if is_troubled(outcome.call):
+            with connect(dsn, purpose="tests") as conn:
+                make_trouble(conn, amended)
+        return amended
 
     def target() -> None:
         try:

@@ -95,6 +95,31 @@ def forgets(times: int = 1, then: Any = OWN) -> Trouble:
     return _trouble("forgets", times, Forget(), then)
 
 
+def lags(times: int = 1, then: Any = OWN) -> Trouble:
+    """Let the result of a step come too late in the first attempts: the task was given to another attempt by then.
+
+    So it is in production when a worker is frozen or cut off for longer than a timeout allows. The work is done, its
+    result changes nothing any more, and the next attempt does the work again.
+
+    Args:
+        times: How many attempts end so.
+        then: What is done in all attempts; as for `fails`.
+    """
+    return _trouble("lags", times, Lag(), then)
+
+
+def disconnects(times: int = 1, then: Any = OWN) -> Trouble:
+    """Let the connection be lost while the result of a step is written, after the database took it.
+
+    The engine cannot know that it was taken and sends it again, which must change nothing: the work is done once.
+
+    Args:
+        times: In how many attempts.
+        then: What is done in all attempts; as for `fails`.
+    """
+    return _trouble("disconnects", times, Disconnect(), then)
+
+
 def _trouble(name: str, times: int, act: Act, then: Any) -> Trouble:
     if times < 1:
         raise ValueError(f"{name}(times={times!r}): at least 1 attempt goes wrong")
@@ -109,8 +134,8 @@ class TroubleFirst:
     """
 
     def __init__(self, times: int, act: Act, handler: Callable[..., Any]) -> None:
-        self._times = times
-        self._act = act
+        self.times = times
+        self.act = act
         self._handler = handler
         signature = inspect.signature(self._handler)
         self._wants_ctx = "ctx" in signature.parameters
@@ -119,9 +144,9 @@ class TroubleFirst:
     def __call__(self, *, ctx: Context, **values: Any) -> Any:
         if self._wants_ctx:
             values["ctx"] = ctx
-        if ctx.attempt > self._times:
+        if ctx.attempt > self.times:
             return self._handler(**values)
-        return self._act(lambda: self._handler(**values), ctx)
+        return self.act(lambda: self._handler(**values), ctx)
 
 
 class Raise:
@@ -167,6 +192,20 @@ class Forget:
         if not inspect.isawaitable(result):
             raise Injected(_FORGOTTEN)
         return _forget(result)
+
+
+class Lag:
+    """Do the work; what comes of it is held up on its way (`pytest_pgflow._settling`)."""
+
+    def __call__(self, work: Callable[[], Any], ctx: Context) -> Any:  # noqa: ARG002 - an act
+        return work()
+
+
+class Disconnect:
+    """Do the work; the connection is lost while it is settled (`pytest_pgflow._settling`)."""
+
+    def __call__(self, work: Callable[[], Any], ctx: Context) -> Any:  # noqa: ARG002 - an act
+        return work()
 
 
 async def _forget(result: Awaitable[Any]) -> Any:

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from pgflow_mp import Flow, map_step, step
+from pgflow_mp.core.queries.tasks import settle_tasks
 from pgflow_mp.errors import InvalidInput, RunFailed, RunTimeout, StepNotFound
-from pytest_pgflow import FlowFailed, dies, fails, forgets, hangs
+from pytest_pgflow import FlowFailed, _settling, dies, disconnects, fails, forgets, hangs, lags
 
 # One database, emptied between the tests, takes half the time of one for each.
 pytestmark = pytest.mark.pgflow(isolation="delete")
@@ -366,6 +367,47 @@ def test_a_step_whose_result_is_lost_does_its_work_again(flow_runner):
     run = flow_runner.run(Careless, replace={"sync": forgets(times=2), "later": forgets()})
     assert run.completed
     assert done == [("sync", 1), ("sync", 2), ("sync", 3), ("later", 3), ("later", 3)]
+
+
+@both
+def test_a_result_that_comes_too_late_changes_nothing_and_the_work_is_done_again(flow_runner, executor, tmp_path):
+    done = tmp_path / "done"
+
+    class Careless(Flow, max_attempts=1):
+        @step
+        def work(ctx):
+            with done.open("a") as file:
+                file.write(f"{ctx.attempt}\n")
+            return ctx.attempt
+
+    run = flow_runner.run(Careless, replace={"work": lags(times=2)})
+    assert run.output == {"work": 3}
+    assert done.read_text().split() == ["1", "2", "3"]
+
+
+@both
+def test_a_connection_lost_while_settling_costs_no_second_attempt(flow_runner, executor, tmp_path, monkeypatch, caplog):
+    done = tmp_path / "done"
+    lost = []
+    monkeypatch.setattr(_settling, "settle_tasks", lambda tasks: lost.append(tasks) or settle_tasks(tasks))
+
+    class Careless(Flow):
+        @map_step
+        def work(item):
+            with done.open("a") as file:
+                file.write(f"{item}\n")
+            return item
+
+        @step
+        def total(work):
+            return sum(work)
+
+    run = flow_runner.run(Careless, [1, 2, 3], replace={"work": disconnects(), "total": disconnects()})
+    assert run.output == {"total": 6}
+    assert sorted(done.read_text().split()) == ["1", "2", "3"]
+    assert [task.attempts for task in run["work"].tasks] == [1, 1, 1]
+    assert len(lost) == 4
+    assert ("settling 1 tasks failed, trying again" in caplog.text) == (executor == "process")
 
 
 def test_trouble_must_be_some(flow_runner):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.core.statement import Row, Statement, value
+from pgflow_mp.core.statement import Row, Statement, nothing, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ __all__ = [
     "give_back_tasks",
     "held_tasks",
     "recover_tasks",
+    "requeue_tasks",
     "settle_tasks",
     "skip_delays",
 ]
@@ -287,6 +288,18 @@ def recover_tasks(silent: float = 15.0) -> Statement[int]:
         silent: Seconds without a heartbeat after which a worker of ours is taken for dead.
     """
     return Statement("select pgflow_mp.recover_tasks(make_interval(secs => %s::float8))", (silent,), value)
+
+
+def requeue_tasks(tasks: Sequence[TaskKey]) -> Statement[None]:
+    """Take started tasks from their worker, as recovery does when it was silent beyond their timeout (core ST-3).
+
+    They are queued, visible at once, and the attempt stays counted: what their worker still reports comes too late.
+    """
+    return Statement(
+        "select from pgflow_mp._requeue_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], keep_attempt => true)",
+        _key_columns(tasks)[:4],
+        nothing,
+    )
 
 
 def skip_delays(run_ids: Sequence[UUID]) -> Statement[list[SkippedDelay]]:

@@ -40,11 +40,25 @@ begin
           t.last_worker_id, t.started_at, t.requeued_count, t.permanently_stalled_at,
           coalesce(st.opt_timeout, f.opt_timeout)
         from ($query$ || messages || $query$) as message
-        join pgflow.step_tasks as t
-          on t.queue_name = $1 and t.message_id = message.msg_id and t.status = 'started'
-        join pgflow.runs as r on r.run_id = t.run_id and r.status = 'started'
-        join pgflow.step_states as s
-          on s.run_id = t.run_id and s.step_slug = t.step_slug and s.status = 'started'
+        cross join lateral (
+          select own.*
+          from pgflow.step_tasks as own
+          where own.queue_name = $1
+            and own.message_id = message.msg_id
+            and own.status = 'started'
+          offset 0
+        ) as t
+        cross join lateral (
+          select from pgflow.runs as r where r.run_id = t.run_id and r.status = 'started' offset 0
+        ) as live_run
+        cross join lateral (
+          select
+          from pgflow.step_states as s
+          where s.run_id = t.run_id
+            and s.step_slug = t.step_slug
+            and s.status = 'started'
+          offset 0
+        ) as live_step
         join pgflow.steps as st on st.flow_slug = t.flow_slug and st.step_slug = t.step_slug
         join pgflow.flows as f on f.flow_slug = t.flow_slug
       $query$,

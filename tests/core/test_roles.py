@@ -16,6 +16,22 @@ from tests.engine.harness import working
 
 from .ask import column, refusal, rows, value
 
+# All that a client may execute.
+FUNCTIONS_OF_CLIENTS = [
+    "pgflow.flow_exists",
+    "pgflow.get_run_with_states",
+    "pgflow.start_flow_with_states",
+    "pgflow_mp.enqueue",
+    "pgflow_mp.flow_details",
+    "pgflow_mp.get_run",
+    "pgflow_mp.installation",
+    "pgflow_mp.list_runs",
+    "pgflow_mp.list_workers",
+    "pgflow_mp.queue_depths",
+    "pgflow_mp.run_details",
+    "pgflow_mp.start_flows",
+]
+
 
 class Letters(Flow, base_delay=0, max_attempts=2):
     """A map, a step that fails once, and a join."""
@@ -162,20 +178,7 @@ def test_a_client_can_start_and_read_and_nothing_else(installed):
             "where n.nspname in ('pgflow', 'pgflow_mp') and (p.prosecdef or n.nspname = 'pgflow_mp') "
             "and has_function_privilege(p.oid, 'execute') order by 1",
         )
-        assert mine == [
-            "pgflow.flow_exists",
-            "pgflow.get_run_with_states",
-            "pgflow.start_flow_with_states",
-            "pgflow_mp.enqueue",
-            "pgflow_mp.flow_details",
-            "pgflow_mp.get_run",
-            "pgflow_mp.installation",
-            "pgflow_mp.list_runs",
-            "pgflow_mp.list_workers",
-            "pgflow_mp.queue_depths",
-            "pgflow_mp.run_details",
-            "pgflow_mp.start_flows",
-        ]
+        assert mine == FUNCTIONS_OF_CLIENTS
         for call in (
             "select * from pgflow.start_flow('later', '1')",
             "select * from pgflow.complete_task(gen_random_uuid(), 'only', 0, '1')",
@@ -229,20 +232,14 @@ def test_functions_with_their_owner_s_rights_are_these_and_look_nowhere_but_wher
         "left join lateral unnest(p.proconfig) as setting on setting like 'search_path=%%' "
         "where n.nspname in ('pgflow', 'pgflow_mp') and p.prosecdef",
     )
-    assert {name.partition("(")[0] for name, _ in found} == {
+    of_workers_and_operators = {
         "pgflow.cleanup_ensure_workers_logs",
-        "pgflow.flow_exists",
-        "pgflow.get_run_with_states",
         "pgflow.recover_stalled_tasks",
         "pgflow.requeue_stalled_tasks",
         "pgflow.setup_ensure_workers_cron",
         "pgflow.setup_requeue_stalled_tasks_cron",
-        "pgflow.start_flow_with_states",
-        "pgflow_mp.flow_details",
-        "pgflow_mp.get_run",
         "pgflow_mp.held_tasks",
         "pgflow_mp.recover_tasks",
-        "pgflow_mp.run_details",
-        "pgflow_mp.start_flows",
     }
+    assert {name.partition("(")[0] for name, _ in found} == of_workers_and_operators | set(FUNCTIONS_OF_CLIENTS)
     assert {setting for _, setting in found} == {'search_path=""'}

@@ -17,7 +17,7 @@ def python_as_before(monkeypatch):
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if not name.startswith(("pgflow_mp.", "multiprocess", "psycopg")):
+        if not name.startswith(("pgflow_mp.", "multiprocess", "psycopg", "rich")):
             del sys.modules[name]
 
 

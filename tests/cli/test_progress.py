@@ -17,7 +17,7 @@ def a_step(slug: str = "analyse", status: str = "started", **changes: Any) -> St
 
 
 def told(reporter: Reporter, *steps: StepProgress, at: float = 0.0, status: str = "started") -> list[str]:
-    return reporter.lines(RunProgress(status=status, seconds=at, steps=steps))
+    return reporter.lines(RunProgress(flow_slug="f", status=status, seconds=at, steps=steps))
 
 
 def test_each_change_is_told_once():
@@ -82,13 +82,22 @@ def test_one_task_is_no_tasks():
         "analyse: 1 of 1 task will be tried again after: no"
     ]
     steps = (a_step(done=1, tasks=1),)
-    assert summary(RunProgress(status="completed", seconds=4.2, steps=steps)) == "completed in 4.2 s, 1 task done"
+    assert (
+        summary(RunProgress(flow_slug="f", status="completed", seconds=4.2, steps=steps))
+        == "completed in 4.2 s, 1 task done"
+    )
 
 
 def test_the_summary_counts_tasks_not_steps():
     steps = (a_step(done=3), a_step("report", is_map=False, done=1, tasks=1))
-    assert summary(RunProgress(status="completed", seconds=4.2, steps=steps)) == "completed in 4.2 s, 4 tasks done"
-    assert summary(RunProgress(status="started", seconds=4.2, steps=steps)) == "running for 4.2 s, 4 tasks done"
+    assert (
+        summary(RunProgress(flow_slug="f", status="completed", seconds=4.2, steps=steps))
+        == "completed in 4.2 s, 4 tasks done"
+    )
+    assert (
+        summary(RunProgress(flow_slug="f", status="started", seconds=4.2, steps=steps))
+        == "running for 4.2 s, 4 tasks done"
+    )
 
 
 def test_the_summary_ends_the_lines_once():

@@ -21,7 +21,9 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow.flow_exists",
     "pgflow.get_run_with_states",
     "pgflow.start_flow_with_states",
+    "pgflow_mp.active_runs",
     "pgflow_mp.enqueue",
+    "pgflow_mp.flow_activity",
     "pgflow_mp.flow_details",
     "pgflow_mp.get_run",
     "pgflow_mp.installation",
@@ -29,7 +31,9 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow_mp.list_workers",
     "pgflow_mp.queue_depths",
     "pgflow_mp.run_details",
+    "pgflow_mp.run_progress",
     "pgflow_mp.start_flows",
+    "pgflow_mp.worker_details",
 ]
 
 

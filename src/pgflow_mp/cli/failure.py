@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgflow_mp.cli.progress import first_line
+from pgflow_mp.cli.text import safe
 
 if TYPE_CHECKING:
     from pgflow_mp.results import Run, StepState
@@ -27,5 +28,5 @@ def _explain_step(run: Run, state: StepState) -> str:
     error = state.error or (task.error if task is not None else None) or ""
     place = f"{state.slug}[{task.task_index}]" if task is not None and len(state.tasks) > 1 else state.slug
     attempts = f" after {task.attempts} attempts" if task is not None and task.attempts > 1 else ""
-    stack = "".join(f"\n  {line}" for line in error.strip().split("\n")[1:])
+    stack = "".join(f"\n  {safe(line)}" for line in error.strip().split("\n")[1:])
     return f"run {run.run_id} failed in step {place}{attempts}: {first_line(error)}{stack}"

@@ -3,15 +3,11 @@
 On a terminal a table is as wide as the terminal and has colours (not with ``NO_COLOR``); anywhere else it is plain
 text with nothing cut off. JSON is UTF-8 whatever the locale says (RFC 8259, 8.1), one value, or one line a value where
 the values come one after the other.
-
-What other people wrote (errors of handlers, names of hosts) must not steer the terminal: control characters are shown,
-not sent.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,14 +16,13 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from pgflow_mp.cli.text import safe
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 #: A cell: words, or words with a style; None is an empty one.
 Cell = str | Text | None
-
-# C0 and C1 but for the line feed, and what changes the direction of the text around it.
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +113,3 @@ def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> Itera
 def _text(cell: Cell) -> Text:
     text = cell if isinstance(cell, Text) else Text(safe(cell or ""))
     return Text(text.plain.replace("\n", " "), text.style) if "\n" in text.plain else text
-
-
-def safe(text: str) -> str:
-    r"""Show control characters (``\x1b``) instead of sending them; line feeds stay, tabs become spaces."""
-    return _CONTROLS.sub(lambda found: _shown(found[0]), text.expandtabs(4))
-
-
-def _shown(character: str) -> str:
-    return character.encode("unicode_escape").decode()

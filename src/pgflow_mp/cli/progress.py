@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pgflow_mp.cli.text import safe
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Reporter:
 
     def __init__(self) -> None:
         self._seen: dict[str, StepProgress] = {}
+        self._troubles: dict[str, tuple[int, str | None]] = {}
         self._spoke_at = 0.0
         self._summed_up = False
 
@@ -54,7 +56,9 @@ class Reporter:
             return
         if step.status != "started" or before is None:
             return
-        if step.retrying and step.error != before.error:
+        trouble_now = (step.attempts, step.error)
+        if step.retrying and self._troubles.get(step.slug) != trouble_now:  # a claim may hide it for a moment
+            self._troubles[step.slug] = trouble_now
             yield f"{step.slug}: {trouble(step)}"
         if _is_counted(step) and step.done != before.done:
             if now - self._spoke_at < QUIET:
@@ -81,12 +85,14 @@ def trouble(step: StepProgress) -> str:
 
 
 def skipped_because(step: StepProgress) -> str:
-    """Why a step was skipped, as a half sentence, with the error where there was one.
-
-    The reason is free text to the database, so an unknown one is given as it is.
-    """
-    why = _SKIP_REASONS.get(step.skip_reason or "", step.skip_reason or "no reason given")
+    """Why a step was skipped, as a half sentence, with the error where there was one."""
+    why = skip_words(step.skip_reason)
     return f"{why}{_tries_of(step)}: {first_line(step.error)}" if step.error else why
+
+
+def skip_words(reason: str | None) -> str:
+    """What a skip reason means; it is free text to the database, so an unknown one is given as it is."""
+    return _SKIP_REASONS.get(reason or "", reason or "no reason given")
 
 
 def summary(progress: RunProgress) -> str:
@@ -110,7 +116,7 @@ def duration(seconds: float) -> str:
 
 def first_line(error: str | None) -> str:
     """The line of an error that says what happened; the stack follows below it (D-24)."""
-    return (error or "no error was recorded").strip().split("\n", 1)[0]
+    return safe((error or "no error was recorded").strip().split("\n", 1)[0])
 
 
 def _is_counted(step: StepProgress) -> bool:

@@ -42,6 +42,10 @@ _CLIENT_FUNCTIONS = (
     "pgflow_mp.list_runs",
     "pgflow_mp.list_workers",
     "pgflow_mp.queue_depths",
+    "pgflow_mp.run_progress",
+    "pgflow_mp.active_runs",
+    "pgflow_mp.worker_details",
+    "pgflow_mp.flow_activity",
 )
 # Who may execute this one is a worker; nobody else needs it.
 _WORKER_MARK = "pgflow_mp.held_tasks"

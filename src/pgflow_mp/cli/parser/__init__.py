@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pgflow_mp import __version__
-from pgflow_mp.cli.parser import upkeep, work
+from pgflow_mp.cli.parser import flows, runs, upkeep, work
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -66,6 +66,6 @@ def make() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pgflow-mp {__version__}")
     places = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (work, upkeep):
+    for group in (work, runs, flows, upkeep):
         group.add(places)
     return parser

@@ -11,14 +11,17 @@ from pgflow_mp.core.statement import Row, Statement, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
 __all__ = [
     "Compiled",
+    "FlowActivity",
     "StoredFlow",
     "StoredStep",
     "check_flow",
     "compile_flow",
     "delete_flow",
+    "flow_activity",
     "flow_exists",
     "get_flow",
     "list_flows",
@@ -97,6 +100,32 @@ def compile_flow(
     """
     sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean, %s::text)::text"
     return Statement(sql, (slug, json.dumps(shape), recompile, "job" if is_job else "flow"), _read_compiled)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowActivity:
+    """What goes on in a flow.
+
+    Attributes:
+        slug: The flow.
+        live_workers: How many workers of any language serve it at the moment.
+        latest_run_id: The run that was started last; None where there is none, like what follows.
+        latest_status: Its status.
+        latest_at: When it was started.
+    """
+
+    slug: str
+    live_workers: int
+    latest_run_id: UUID | None
+    latest_status: str | None
+    latest_at: datetime | None
+
+
+def flow_activity() -> Statement[dict[str, FlowActivity]]:
+    """Read what goes on in all flows, by slug."""
+    return Statement(
+        "select * from pgflow_mp.flow_activity()", (), lambda found: {row[0]: FlowActivity(*row) for row in found}
+    )
 
 
 def check_flow(slug: str, shape: Mapping[str, Any]) -> Statement[Compiled]:

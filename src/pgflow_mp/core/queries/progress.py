@@ -1,17 +1,17 @@
 """How far a run is, in one statement that is cheap enough to ask ten times a second.
 
-Counts only, no inputs and outputs: what a person watches while the run goes on. One row a step; the run's own
-columns stand on each of them, so that steps and run are of one snapshot.
+Counts only, no inputs and outputs: what a person watches while the run goes on.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.core.statement import Statement
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
 
@@ -58,11 +58,13 @@ class RunProgress:
     """How far a run is.
 
     Attributes:
+        flow_slug: Its flow.
         status: started, completed or failed.
         seconds: Since the start, or from start to end.
         steps: In definition order.
     """
 
+    flow_slug: str
     status: str
     seconds: float
     steps: tuple[StepProgress, ...]
@@ -73,59 +75,79 @@ class RunProgress:
         return self.status != "started"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActiveRun:
+    """How far one of many runs is.
+
+    Attributes:
+        run_id: The run.
+        flow_slug: Its flow.
+        started_at: When it began.
+        seconds: Since then, by the database's clock.
+        steps: How many steps it has.
+        steps_ended: How many of them have completed, failed or were skipped.
+        tasks: How many tasks there are so far; steps that wait have none yet.
+        done: Tasks completed.
+        running: Tasks that a worker has claimed and not settled.
+        retrying: Tasks that failed at least once and wait for their next attempt.
+    """
+
+    run_id: UUID
+    flow_slug: str
+    started_at: datetime
+    seconds: float
+    steps: int
+    steps_ended: int
+    tasks: int
+    done: int
+    running: int
+    retrying: int
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRuns:
+    """The runs that are under way.
+
+    Attributes:
+        newest: The newest of them, newest first.
+        in_all: How many there are.
+    """
+
+    newest: tuple[ActiveRun, ...]
+    in_all: int
+
+
 def run_progress(run_id: UUID) -> Statement[RunProgress | None]:
     """How far the run is; None if there is no such run.
 
     Args:
         run_id: The run.
     """
-    return Statement(_PROGRESS, (run_id, run_id, run_id), _read)
+    return Statement("select * from pgflow_mp.run_progress(%s::uuid)", (run_id,), _read)
 
 
-# A task of a map step is counted in the index idx_step_tasks_* of its run: 10,000 of them take about 3 ms.
-_PROGRESS = """
-with task as (
-  select step_slug,
-         count(*) filter (where status = 'completed') as done,
-         count(*) filter (where status = 'started') as running,
-         count(*) filter (where status = 'queued' and attempts_count > 0
-                            and error_message is not null) as retrying,
-         max(attempts_count) as attempts,
-         (array_agg(error_message order by task_index) filter (where error_message is not null))[1] as error
-    from pgflow.step_tasks
-   where run_id = %s
-   group by step_slug
-), dep as (
-  select d.step_slug, array_agg(d.dep_slug order by p.step_index) as deps
-    from pgflow.runs r
-    join pgflow.deps d on d.flow_slug = r.flow_slug
-    join pgflow.steps p on p.flow_slug = d.flow_slug and p.step_slug = d.dep_slug
-   where r.run_id = %s
-   group by d.step_slug
-)
-select r.status,
-       extract(epoch from coalesce(r.completed_at, r.failed_at, clock_timestamp()) - r.started_at)::float8,
-       s.step_slug, s.step_type = 'map', coalesce(dep.deps, '{}'), st.status, st.initial_tasks,
-       coalesce(task.done, 0), coalesce(task.running, 0), coalesce(task.retrying, 0),
-       coalesce(task.attempts, 0),
-       coalesce(st.error_message, task.error), st.skip_reason,
-       extract(epoch from coalesce(st.completed_at, st.failed_at, st.skipped_at, clock_timestamp())
-                          - st.started_at)::float8
-  from pgflow.runs r
-  join pgflow.step_states st on st.run_id = r.run_id
-  join pgflow.steps s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
-  left join task on task.step_slug = s.step_slug
-  left join dep on dep.step_slug = s.step_slug
- where r.run_id = %s
- order by s.step_index
-"""
+def active_runs(flow_slug: str | None = None, most: int = 100) -> Statement[ActiveRuns]:
+    """The runs that are under way, of one flow or of all.
+
+    Args:
+        flow_slug: The flow; None for all.
+        most: How many are read.
+    """
+    return Statement("select * from pgflow_mp.active_runs(%s::text, %s::int)", (flow_slug, most), _read_active)
+
+
+def _read_active(rows: list[tuple[Any, ...]]) -> ActiveRuns:
+    names = [field.name for field in fields(ActiveRun)]
+    newest = tuple(ActiveRun(**dict(zip(names, row, strict=False))) for row in rows)
+    return ActiveRuns(newest, rows[0][-1] if rows else 0)
 
 
 def _read(rows: list[tuple[Any, ...]]) -> RunProgress | None:
     if not rows:
         return None
-    status, seconds = rows[0][:2]
-    return RunProgress(status=status, seconds=max(0.0, seconds), steps=tuple(_read_step(row[2:]) for row in rows))
+    flow_slug, status, seconds = rows[0][:3]
+    steps = tuple(_read_step(row[3:]) for row in rows)
+    return RunProgress(flow_slug=flow_slug, status=status, seconds=max(0.0, seconds), steps=steps)
 
 
 def _read_step(row: tuple[Any, ...]) -> StepProgress:

@@ -13,13 +13,16 @@ from pgflow_mp.core.statement import Row, Statement, nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
 __all__ = [
     "Process",
+    "WorkerDetails",
     "flows_of_other_workers",
     "heartbeat",
     "list_processes",
+    "list_workers",
     "mark_workers_stopped",
     "register_workers",
 ]
@@ -43,6 +46,55 @@ class Process:
     boot_id: str | None = None
     pid_namespace: str | None = None
     started: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDetails:
+    """A worker as the database knows it.
+
+    Attributes:
+        worker_id: Its row in ``pgflow.workers``.
+        flow_slug: The flow that it serves; None where no flow has its queue any more.
+        queue_name: The queue as it wrote it.
+        function_name: The deployment unit.
+        state: ``live``, ``finishing`` (asked to), ``silent`` (not heard of for 15 s) or ``stopped``.
+        tasks: How many tasks it has in hand.
+        host: Where it runs; None for those of other languages, like `pid`.
+        pid: The parent's process id.
+        version: Of its software, as far as it is known.
+        started_at: When it registered.
+        last_heartbeat_at: When it was last heard of.
+        stopped_at: When it said that it has stopped.
+        silent_seconds: Since it was last heard of.
+    """
+
+    worker_id: UUID
+    flow_slug: str | None
+    queue_name: str
+    function_name: str
+    state: str
+    tasks: int
+    host: str | None
+    pid: int | None
+    version: str | None
+    started_at: datetime
+    last_heartbeat_at: datetime
+    stopped_at: datetime | None
+    silent_seconds: float
+
+
+def list_workers(
+    flow_slugs: Sequence[str] | None = None, *, include_stopped: bool = False
+) -> Statement[list[WorkerDetails]]:
+    """List the workers of all languages, by flow and start.
+
+    Args:
+        flow_slugs: Of these flows; None for all.
+        include_stopped: Those too that said that they have stopped.
+    """
+    wanted = None if flow_slugs is None else list(flow_slugs)
+    sql = "select * from pgflow_mp.worker_details(%s::text[], %s::boolean)"
+    return Statement(sql, (wanted, include_stopped), lambda found: [WorkerDetails(*row) for row in found])
 
 
 _REGISTER = """

@@ -51,7 +51,7 @@ def shop(looking_dsn, runner):
     with PgFlow(looking_dsn) as app, psycopg.connect(looking_dsn, autocommit=True) as conn:
         waiting = app.start_flow("shop", {"articles": []})
         conn.execute("delete from pgflow.workers")
-        for queue, silence, stopped in (("shop", 0, False), ("Shop", 60, False), ("shop", 3, True)):
+        for queue, silence, stopped in (("shop", 0, False), ("Shop", 90, False), ("shop", 3, True)):
             conn.execute(
                 "insert into pgflow.workers (worker_id, queue_name, function_name, last_heartbeat_at, stopped_at) "
                 "values (gen_random_uuid(), %s, 'shop worker', now() - make_interval(secs => %s), "
@@ -221,9 +221,9 @@ def test_the_flow_filter_is_for_watching_all(look, shop):
 
 
 def test_workers_are_listed_with_their_state(look):
-    assert sorted(row[:3] for row in table(look("workers").stdout)) == [["shop", "live", "0"], ["shop", "silent", "0"]]
+    assert sorted(row[:3] for row in table(look("workers").stdout)) == [["shop", "dead", "0"], ["shop", "live", "0"]]
     everyone = json.loads(look("workers", "shop", "--all", "--json").stdout)
-    assert sorted(worker["state"] for worker in everyone) == ["live", "silent", "stopped"]
+    assert sorted(worker["state"] for worker in everyone) == ["dead", "live", "stopped"]
     assert everyone[0]["function_name"] == "shop worker"
 
 

@@ -20,7 +20,8 @@ STYLES: Final = {
     "cancelled": "yellow",
     "live": "green",
     "finishing": "yellow",
-    "silent": "bold red",
+    "stale": "yellow",
+    "dead": "bold red",
     "stopped": "dim",
 }
 

@@ -33,8 +33,8 @@ _GRAPH_EXAMPLES = """\
 """
 
 _WORKERS = """\
-List the workers: where each runs, what it serves, how many tasks it has in hand and when it was last heard of. A worker
-that stopped is listed with --all only; one that is silent has said nothing for 15 seconds and loses its tasks.
+List the workers of all languages: where each runs, what it serves, how many tasks it has in hand and when it was last
+heard of. States: live (heard of within 30 s), stale (60 s), dead, finishing (asked to) and, with --all, stopped.
 """
 
 _WORKERS_EXAMPLES = """\

@@ -57,7 +57,8 @@ class WorkerDetails:
         flow_slug: The flow that it serves; None where no flow has its queue any more.
         queue_name: The queue as it wrote it.
         function_name: The deployment unit.
-        state: ``live``, ``finishing`` (asked to), ``silent`` (not heard of for 15 s) or ``stopped``.
+        state: ``live`` (heard of within 30 s), ``stale`` (60 s), ``dead``, ``finishing`` (asked to, and not dead) or
+            ``stopped``.
         tasks: How many tasks it has in hand.
         host: Where it runs; None for those of other languages, like `pid`.
         pid: The parent's process id.

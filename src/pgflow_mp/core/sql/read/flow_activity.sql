@@ -1,6 +1,6 @@
--- What goes on in each flow: how many workers of any language serve it at the moment, and its latest run.
+-- What goes on in each flow: how many live workers of any language serve it (heard of within 30 s), and its latest run.
 -- Runs with the owner's rights, so that a caller needs none on the tables (D-11).
-create or replace function pgflow_mp.flow_activity(silent interval default '15 seconds')
+create or replace function pgflow_mp.flow_activity()
 returns table (flow_slug text, live_workers bigint, latest_run_id uuid, latest_status text, latest_at timestamptz)
 language sql
 stable
@@ -16,7 +16,7 @@ as $$
     where s.flow_slug = f.flow_slug
       and w.stopped_at is null
       and w.deprecated_at is null
-      and w.last_heartbeat_at >= clock_timestamp() - silent
+      and w.last_heartbeat_at >= clock_timestamp() - interval '30 seconds'
   ) as serving
   left join lateral (
     select r.run_id, r.status, r.started_at

@@ -1,11 +1,10 @@
 -- The workers of all languages, by flow and start; NULL asks for those of all flows, stopped ones are left out unless
--- asked for. What a worker has in hand is found through the queues. State: live, finishing (asked to), silent (not
--- heard of for so long; only ours beat while they are busy, D-3) or stopped.
+-- asked for. What a worker has in hand is found through the queues. State: live (heard of within 30 s), stale (within
+-- 60 s), dead, finishing (asked to, and not dead) or stopped.
 -- Runs with the owner's rights, so that a caller needs none on the tables (D-11).
 create or replace function pgflow_mp.worker_details(
   flow_slugs text[] default null,
-  include_stopped boolean default false,
-  silent interval default '15 seconds'
+  include_stopped boolean default false
 )
 returns table (
   worker_id uuid, flow_slug text, queue_name text, function_name text, state text, tasks bigint,
@@ -26,8 +25,9 @@ as $$
     w.worker_id, route.flow_slug, w.queue_name, w.function_name,
     case
       when w.stopped_at is not null then 'stopped'
-      when w.last_heartbeat_at < clock_timestamp() - silent then 'silent'
+      when w.last_heartbeat_at < clock_timestamp() - interval '60 seconds' then 'dead'
       when w.deprecated_at is not null then 'finishing'
+      when w.last_heartbeat_at < clock_timestamp() - interval '30 seconds' then 'stale'
       else 'live'
     end,
     coalesce(held.tasks, 0),

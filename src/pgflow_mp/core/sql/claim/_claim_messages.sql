@@ -79,8 +79,9 @@ begin
           attempts_count = t.attempts_count + 1,
           started_at = greatest(now(), t.queued_at),
           last_worker_id = _claim_messages.worker_id
-      where t.ctid = any(tids)
-        and t.message_id = any(found_ids)
+      from unnest(ids, tids) as mine (message_id, tid)
+      where mine.message_id = any(found_ids)
+        and t.ctid = mine.tid
         and t.status = 'queued'
       returning t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count
     ),

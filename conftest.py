@@ -3,9 +3,23 @@
 `pytest --pgflow-dsn DSN`, or PGFLOW_TEST_DSN, runs the suite on another server than the embedded one.
 """
 
+import os
+import tempfile
+
 import pytest
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_configure(config):
+    """Let the hundreds of processes that tests start compile the code once, where none may write beside the sources.
+
+    Importing is most of what they do, and half of that is compiling. Workers of xdist find it done.
+    """
+    if os.environ.pop("PYTHONDONTWRITEBYTECODE", None) and "PYTHONPYCACHEPREFIX" not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="pgflow-bytecode-", ignore_cleanup_errors=True)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(scope="session")

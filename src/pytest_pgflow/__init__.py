@@ -243,10 +243,11 @@ def pgflow_conn(pgflow_dsn: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def pgflow(pgflow_dsn: str) -> Iterator[PgFlow]:
-    """A client of the database of `pgflow_dsn`."""
+    """A client of the database of `pgflow_dsn`; without the plugins that happen to be installed."""
     from pgflow_mp.client import PgFlow
+    from pgflow_mp.hooks.manager import Plugins
 
-    with PgFlow(pgflow_dsn) as client:
+    with PgFlow(pgflow_dsn, plugins=Plugins()) as client:
         yield client
 
 

@@ -12,6 +12,7 @@ from pgflow_mp.engine.workoff import WorkedOff, work_off
 from pgflow_mp.errors import RunTimeout
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
+from pgflow_mp.hooks.handling import HandlerHooks
 from pytest_pgflow._results import FlowFailed, FlowRun, pruned, tell_failure, tell_timeout
 from pytest_pgflow._settling import make_trouble
 from pytest_pgflow._trouble import HungInline
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from pgflow_mp.core.queries.tasks import SkippedDelay
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
+    from pgflow_mp.hooks.manager import Plugins
     from pytest_pgflow._deadline import Deadline
+    from pytest_pgflow._events import EventLog
 
 # Raised in a handler, these are meant for pytest and not for the flow.
 MEANT_FOR_PYTEST = (BdbQuit, pytest.exit.Exception, pytest.skip.Exception, pytest.xfail.Exception)
@@ -52,6 +55,8 @@ class Batch:
         dsn: str,
         executor: str,
         processes: int,
+        plugins: Plugins,
+        log: EventLog,
     ) -> None:
         self.definition = definition
         self.run_ids = run_ids
@@ -60,6 +65,9 @@ class Batch:
         self._dsn = dsn
         self._executor = executor
         self._processes = processes
+        self._plugins = plugins
+        self._hooks = HandlerHooks.of(plugins)
+        self._log = log
         self._skipped: list[SkippedDelay] = []
         self._errors: dict[tuple[UUID, str], BaseException] = {}
 
@@ -93,7 +101,7 @@ class Batch:
 
     def _read(self) -> list[FlowRun]:
         runs = (self._client.get_run_with_states(run_id, conn=self._conn) for run_id in self.run_ids)
-        return [FlowRun.of(run, self._skipped) for run in runs]
+        return [FlowRun.of(run, self._skipped, self._log.of(run.run_id)) for run in runs]
 
     def _work_off(self, deadline: Deadline, *, skip: bool, until: Callable[[], bool] | None) -> WorkedOff:
         __tracebackhide__ = True
@@ -106,6 +114,7 @@ class Batch:
                 until=until,
                 skip=skip,
                 run=lambda call: self._run_and_make_trouble(call, deadline),
+                plugins=self._plugins,
             )
         from pytest_pgflow._process import work_off_in_processes
 
@@ -118,6 +127,7 @@ class Batch:
             out_of_time=deadline.passed,
             until=until,
             skip=skip,
+            plugins=self._plugins,
         )
 
     def _run_and_make_trouble(self, call: TaskCall, deadline: Deadline) -> Outcome:
@@ -129,7 +139,7 @@ class Batch:
     def _run(self, call: TaskCall, deadline: Deadline) -> Outcome:
         """Run a handler in this thread, and look at how it ended with a test's eyes."""
         __tracebackhide__ = True
-        outcome = run_inline(call)
+        outcome = run_inline(call, self._hooks)
         self._errors.pop((call.run_id, call.step.slug), None)
         if not isinstance(outcome, Failed):
             return outcome if outcome.seconds <= call.timeout or deadline.debugged() else _late(outcome)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pgflow_mp.core.queries.tasks import SkippedDelay
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome
+    from pgflow_mp.hooks.manager import Plugins
 
 LOOK_SECONDS = 0.01
 # A worker that was told twice to stop has nothing to wait for but its children's end.
@@ -48,11 +49,12 @@ def work_off_in_processes(
     out_of_time: Callable[[], bool],
     until: Callable[[], bool] | None = None,
     skip: bool = True,
+    plugins: Plugins,
 ) -> WorkedOff:
     """Run tasks of these runs in child processes until they have ended; as `pgflow_mp.engine.workoff.work_off`."""
     skipped: list[SkippedDelay] = []
     left = list(run_ids)
-    with _working(dsn, flow, run_ids, processes) as failure:
+    with _working(dsn, flow, run_ids, processes, plugins) as failure:
         while True:
             while left and _has_ended(conn, left[0]):
                 del left[0]
@@ -74,14 +76,16 @@ def _has_ended(conn: psycopg.Connection[Any], run_id: UUID) -> bool:
 
 
 @contextmanager
-def _working(dsn: str, flow: FlowDefinition, run_ids: Sequence[UUID], processes: int) -> Iterator[list[BaseException]]:
+def _working(
+    dsn: str, flow: FlowDefinition, run_ids: Sequence[UUID], processes: int, plugins: Plugins
+) -> Iterator[list[BaseException]]:
     """Have a worker for the flow meanwhile; the list gets the error that ended it, if one did."""
     failure: list[BaseException] = []
     started = threading.Event()
     stop: list[Callable[[], object]] = []
 
     async def work() -> None:
-        worker = Worker(dsn, [flow], processes=processes, only_runs=run_ids, amend=amend)
+        worker = Worker(dsn, [flow], processes=processes, only_runs=run_ids, amend=amend, plugins=plugins)
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(_stop_now, worker))
         started.set()

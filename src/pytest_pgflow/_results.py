@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgflow_mp.core.queries.tasks import SkippedDelay
+    from pytest_pgflow._events import Event
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -23,18 +24,22 @@ class FlowRun(Run):
 
     Attributes:
         skipped: The retry and start delays that were skipped, in order: step, task, seconds.
+        events: What hooks saw of it, in order, as plain tuples: the hook without its prefix, then the step, then task
+            index and attempt, as far as the hook is about one: ``("task_retried", "charge", 0, 1)``.
     """
 
     skipped: tuple[SkippedDelay, ...] = ()
+    events: tuple[Event, ...] = ()
 
     @classmethod
-    def of(cls, run: Run, skipped: Sequence[SkippedDelay] = ()) -> FlowRun:
+    def of(cls, run: Run, skipped: Sequence[SkippedDelay] = (), events: tuple[Event, ...] = ()) -> FlowRun:
         """Add to a run what the runner knows of it."""
         known = {field.name: getattr(run, field.name) for field in fields(Run)}
         if isinstance(run.output, dict):
             statuses = {slug: step.status for slug, step in run.steps.items()}
             known["output"] = Output(run.output, run.flow_slug, statuses)
-        return cls(**known, skipped=tuple(delay for delay in skipped if delay.run_id == run.run_id))
+        own = tuple(delay for delay in skipped if delay.run_id == run.run_id)
+        return cls(**known, skipped=own, events=events)
 
     def __getitem__(self, slug: str) -> StepState:
         """Return a step: ``run["charge"]`` is short for ``run.steps["charge"]``."""

@@ -17,10 +17,12 @@ from pgflow_mp.connecting import connect
 from pgflow_mp.core.queries.runs import open_runs
 from pgflow_mp.core.statement import execute
 from pgflow_mp.flow import as_definition
+from pgflow_mp.hooks.manager import Plugins
 from pytest_pgflow._alone import ABSENT, run_step
 from pytest_pgflow._batch import Batch
 from pytest_pgflow._deadline import Deadline
 from pytest_pgflow._doubles import with_doubles, with_doubles_of_each
+from pytest_pgflow._events import with_log
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import checked, settle
 from pytest_pgflow._session import DEBUGGED
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.flow import Flow
+    from pytest_pgflow._events import EventLog
     from pytest_pgflow._results import FlowRun
     from pytest_pgflow._session import Node
 
@@ -56,6 +59,10 @@ class FlowRunner:
         dsn: The database, with pgflow installed.
         defaults: What holds where a call says nothing.
         debugged: Whether a debugger was used in this test; deadlines do not count then.
+
+    Attributes:
+        plugins: Plugins for the calls that follow: modules, objects or names. A test has no others: those that are
+            installed are left out.
     """
 
     def __init__(
@@ -64,7 +71,8 @@ class FlowRunner:
         self.dsn = dsn
         self._defaults = defaults or Defaults()
         self._debugged = debugged
-        self._client = PgFlow(dsn)
+        self.plugins: list[object] = []
+        self._client = PgFlow(dsn, plugins=Plugins())
         self._connection: psycopg.Connection[Any] | None = None
 
     def run(
@@ -167,7 +175,7 @@ class FlowRunner:
         deadline, skip, done = self.deadline(timeout), self.skips(skip_delays), []
         while found := [(flow, ids) for flow in definitions if (ids := self._open_runs(flow.slug))]:
             for flow, ids in found:
-                batch = self._batch(flow, ids, executor)
+                batch = self._batch(flow, ids, executor, *with_log(self.plugins))
                 batch.drive(deadline, skip=skip)
                 done += batch.results(check=check)
         return done
@@ -229,13 +237,30 @@ class FlowRunner:
         definition = with_doubles(as_definition(flow), doubles)
         self._compile(definition)
         inputs = [{} if value is None else value for value in inputs]
-        return self._batch(definition, self._client.start_flows(definition, inputs, conn=self._conn()), executor)
+        plugins, log = with_log(self.plugins)
+        run_ids = PgFlow(self.dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
+        return self._batch(definition, run_ids, executor, plugins, log)
 
-    def _batch(self, definition: FlowDefinition, run_ids: Sequence[UUID], executor: str | None) -> Batch:
+    def _batch(
+        self,
+        definition: FlowDefinition,
+        run_ids: Sequence[UUID],
+        executor: str | None,
+        plugins: Plugins,
+        log: EventLog,
+    ) -> Batch:
         chosen = checked("executor", executor) if executor else self._defaults.executor
         processes = self._defaults.processes
         return Batch(
-            self._client, self._conn(), definition, run_ids, dsn=self.dsn, executor=chosen, processes=processes
+            self._client,
+            self._conn(),
+            definition,
+            run_ids,
+            dsn=self.dsn,
+            executor=chosen,
+            processes=processes,
+            plugins=plugins,
+            log=log,
         )
 
     def _open_runs(self, slug: str) -> list[UUID]:

@@ -79,10 +79,11 @@ def client(database: str = "pgflow_dsn", *, scope: Scope = "function") -> Any:
 
     @pytest.fixture(scope=scope)
     def made(request: pytest.FixtureRequest) -> Iterator[PgFlow]:
-        """A client of the database."""
+        """A client of the database; without the plugins that happen to be installed."""
         from pgflow_mp.client import PgFlow
+        from pgflow_mp.hooks.manager import Plugins
 
-        with PgFlow(request.getfixturevalue(database)) as opened:
+        with PgFlow(request.getfixturevalue(database), plugins=Plugins()) as opened:
             yield opened
 
     return made

@@ -123,7 +123,7 @@ class Worker:
         preload: Sequence[str] = (),
         name: str = "python",
         amend: Callable[[Outcome], Outcome] | None = None,
-        plugins: Sequence[object] = (),
+        plugins: Sequence[object] | Plugins = (),
     ) -> None:
         self._flows = {flow.slug: flow for flow in flows}
         self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
@@ -313,7 +313,7 @@ class Worker:
     async def _end_hooks(self) -> None:
         """Say the last word, and let the observers hear what is left; they have a thread, and the loop goes on."""
         self._observers.tell("pgflow_worker_stopped", worker=self._info, left_claimed=self.left_claimed)
-        await asyncio.to_thread(self._observers.close, OBSERVERS_SECONDS)
+        await self._observers.close(OBSERVERS_SECONDS)
 
     def _registration(self, worker_ids: Mapping[str, UUID]) -> Statement[None]:
         return register_workers(worker_ids, function_name=self._name, process=self._identity, version=__version__)

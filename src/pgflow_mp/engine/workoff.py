@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
@@ -22,12 +22,18 @@ from pgflow_mp.core.queries.runs import get_run
 from pgflow_mp.core.queries.tasks import claim_tasks, give_back_tasks, settle_tasks, skip_delays
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
 from pgflow_mp.core.statement import execute
+from pgflow_mp.engine.announce import Announcer, info_of
 from pgflow_mp.engine.dispatch import Dispatch
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.engine.returning import key_of_call, key_of_claim
-from pgflow_mp.engine.settle import settlement_of
+from pgflow_mp.engine.settle import settlement_of, usual_retry_delay
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
+from pgflow_mp.hooks.deciders import retry_delay
+from pgflow_mp.hooks.handling import HandlerHooks
+from pgflow_mp.hooks.manager import Plugins
+from pgflow_mp.hooks.observers import Direct
+from pgflow_mp.hooks.specs import RETRY_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -68,7 +74,8 @@ def work_off(
     out_of_time: Callable[[], bool],
     until: Callable[[], bool] | None = None,
     skip: bool = True,
-    run: Callable[[TaskCall], Outcome] = run_inline,
+    run: Callable[[TaskCall], Outcome] | None = None,
+    plugins: Plugins | None = None,
 ) -> WorkedOff:
     """Run tasks of these runs until all of them have ended.
 
@@ -80,10 +87,14 @@ def work_off(
         until: Stop as soon as this is true; asked between tasks.
         skip: Skip delays in the database; otherwise wait for them.
         run: Runs one call. An exception from it ends the work; the task is given back.
+        plugins: Observers, called in this thread, and deciders. Child hooks too, unless `run` is given.
     """
+    plugins = plugins or Plugins()
     skipped: list[SkippedDelay] = []
     with _registered(conn, flows) as worker_ids:
-        drive = _Drive(conn, flows, worker_ids, run_ids, run, most=1 if until else MOST_TASKS)
+        drive = _Drive(
+            conn, flows, worker_ids, run_ids, run or _runner(plugins), plugins, most=1 if until else MOST_TASKS
+        )
         while drive.open and not (until and until()):
             if out_of_time():
                 return WorkedOff(finished=False, skipped=tuple(skipped))
@@ -106,9 +117,12 @@ class _Drive:
         worker_ids: Mapping[str, UUID],
         run_ids: Sequence[UUID],
         run: Callable[[TaskCall], Outcome],
+        plugins: Plugins,
         *,
         most: int,
     ) -> None:
+        self._plugins = plugins
+        self._announcer = Announcer(Direct(plugins))
         self._conn = conn
         self._worker_ids = worker_ids
         self._dispatch = Dispatch(cast("Link", _Direct(conn)), {flow.slug: flow for flow in flows}, worker_ids)
@@ -121,7 +135,11 @@ class _Drive:
     def work(self) -> bool:
         """Claim tasks, run them and settle them; return whether there were any."""
         slugs, ids = list(self._worker_ids), list(self._worker_ids.values())
+        began = time.monotonic()
         claimed = execute(self._conn, claim_tasks(slugs, ids, [self._quantity] * len(slugs), self.open))
+        if claimed:
+            keys = [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in claimed]
+            self._announcer.claimed(claimed, keys, time.monotonic() - began)
         calls, unknown = _at_once(self._dispatch.calls(claimed))
         if unknown:
             keys = [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in unknown]
@@ -146,7 +164,8 @@ class _Drive:
         outcomes: list[Outcome] = []
         try:
             for call in calls:
-                outcomes.append(self._run(call))
+                self._announcer.call_started(call)
+                outcomes.append(self._decided(self._run(call)))
                 if isinstance(outcomes[-1], Failed):
                     break
         finally:
@@ -160,14 +179,35 @@ class _Drive:
         """Settle together; where the database refuses, apart, so that the one to blame fails alone (D-6)."""
         if not outcomes:
             return
+        began = time.monotonic()
+        settlements = [settlement_of(outcome) for outcome in outcomes]
         try:
-            settled = execute(self._conn, settle_tasks([settlement_of(outcome) for outcome in outcomes]))
+            settled = execute(self._conn, settle_tasks(settlements, observed=self._announcer.wants_details))
         except psycopg.DataError as error:
             for outcome in outcomes:
                 self._settle([_refused(outcome, error) if len(outcomes) == 1 else outcome])
         else:
+            self._announcer.settled(outcomes, settled, time.monotonic() - began)
             ended = {each.run_id for each in settled if each.run_status in ("completed", "failed")}
             self.open = [run_id for run_id in self.open if run_id not in ended]
+
+    def _decided(self, outcome: Outcome) -> Outcome:
+        """Ask the plugins how long a failed task shall wait; here nothing else waits for their answer."""
+        if not isinstance(outcome, Failed) or not outcome.retryable or not self._plugins.implementations(RETRY_DELAY):
+            return outcome
+        delay = retry_delay(
+            self._plugins,
+            task=info_of(outcome.call),
+            error=outcome.error,
+            reason=outcome.reason,
+            delay=usual_retry_delay(outcome.call),
+        )
+        return replace(outcome, retry_delay=delay)
+
+
+def _runner(plugins: Plugins) -> Callable[[TaskCall], Outcome]:
+    hooks = HandlerHooks.of(plugins)
+    return lambda call: run_inline(call, hooks)
 
 
 def _refused(outcome: Outcome, error: psycopg.Error) -> Failed:

@@ -16,6 +16,7 @@ import importlib
 import inspect
 import os
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -94,7 +95,7 @@ class Plugins:
         disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
         found: list[tuple[str, str, str | None, object]] = []
         if installed and "*" not in disabled:
-            found += [_installed(point) for point in entry_points(group=specs.PROJECT) if point.name not in disabled]
+            found += [_installed(point) for point in _entry_points() if point.name not in disabled]
         found += [each for each in map(_given, given) if each[0] not in disabled]
         return cls(_without_repeats(found))
 
@@ -183,6 +184,12 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind in kinds and parameter.default is parameter.empty
     ]
+
+
+@cache
+def _entry_points() -> tuple[EntryPoint, ...]:
+    """Look once a process: it takes some milliseconds, and an application may make many clients."""
+    return tuple(entry_points(group=specs.PROJECT))
 
 
 def _installed(point: EntryPoint) -> tuple[str, str, str | None, object]:

@@ -10,9 +10,11 @@ Without a worker (a client, a test's inline run) the caller's thread calls the p
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgflow_mp.hooks.specs import OBSERVERS
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pgflow_mp.hooks.manager import Plugins
 
 logger = logging.getLogger("pgflow_mp.hooks")
+
+_LOOK_SECONDS = 0.005
 
 MOST_EVENTS = 10_000
 """How many events may wait for the observers of a process."""
@@ -87,17 +91,21 @@ class Background:
             self._tell_dropped()
         self._events.put((hook, event))
 
-    def close(self, seconds: float) -> bool:
-        """Have everything told that waits, for up to so many seconds; return whether all was. Blocks."""
+    async def close(self, seconds: float) -> bool:
+        """Have everything told that waits, for up to so many seconds; return whether all was."""
         if not self.heard:
             return True
         if self._untold:
             self._tell_dropped()
         self._events.put(None)
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            logger.warning("observers are not done after %g s; %d events are not told", seconds, self._events.qsize())
-            return False
+        until = time.monotonic() + seconds
+        while self._thread.is_alive():
+            if time.monotonic() > until:
+                left = self._events.qsize()
+                logger.warning("observers are not done after %g s; %d events are not told", seconds, left)
+                return False
+            # Not a join in another thread: an interpreter that is ending starts none any more.
+            await asyncio.sleep(_LOOK_SECONDS)
         return True
 
     def _drop(self) -> None:

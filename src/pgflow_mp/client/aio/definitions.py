@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.face import AsyncFace
 from pgflow_mp.client.arguments import FlowRef, slug_of
+from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import definitions
 from pgflow_mp.errors import FlowNotFound, ShapeMismatch
 from pgflow_mp.flow import Flow, as_definition
@@ -48,6 +49,8 @@ class AsyncDefinitions(AsyncFace):
         )
         if compiled.status == "mismatch":
             raise ShapeMismatch(definition.slug, compiled.differences)
+        if is_committed(conn):
+            self._telling.compiled(definition.slug, compiled)
         return compiled
 
     async def flow_exists(self, flow: FlowRef, *, conn: AsyncConn | None = None) -> bool:

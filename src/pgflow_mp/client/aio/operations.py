@@ -109,6 +109,7 @@ class AsyncOperations(AsyncDefinitions):
             max_memory_per_child=max_memory_per_child,
             listen_dsn=listen_dsn,
             name=name,
+            plugins=self._telling.plugins,
         )
         await in_thread_async(lambda: self._crew.start(worker))
         return AsyncWorkerHandle(self._crew, worker)

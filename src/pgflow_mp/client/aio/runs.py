@@ -121,11 +121,8 @@ class AsyncRuns(AsyncFace):
         """
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
         slug, definition = slug_of(flow), self._known(flow)
-        await self._connections.run(
-            runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids),
-            conn,
-            doing=f"starting flow `{slug}`",
-        )
+        statement = runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids)
+        await self._start(slug, statement, conn, doing=f"starting flow `{slug}`")
         return ids
 
     @overload

@@ -36,9 +36,12 @@ class PgFlow(
     Args:
         dsn: A libpq connection string or URL; the environment variable PGFLOW_DSN by default (D-21).
         flows: Flows that may be named by their slug in `get_flow` and are listed by `list_flows`.
+        plugins: Modules, objects or names (`module`, `module:attribute`) with hooks, besides the installed ones; or a
+            `Plugins`, for these and no other. They hear what this object does, and are those of its workers.
 
     Raises:
         PgflowError: No DSN was given.
+        PluginError: A plugin cannot be loaded, or has what is no hook.
     """
 
     @staticmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.client.arguments import FlowRef, slug_of
 from pgflow_mp.client.blocking.face import Face
+from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import definitions
 from pgflow_mp.errors import FlowNotFound, ShapeMismatch
 from pgflow_mp.flow import Flow, as_definition
@@ -49,6 +50,8 @@ class Definitions(Face):
         )
         if compiled.status == "mismatch":
             raise ShapeMismatch(definition.slug, compiled.differences)
+        if is_committed(conn):
+            self._telling.compiled(definition.slug, compiled)
         return compiled
 
     def flow_exists(self, flow: FlowRef, *, conn: Conn | None = None) -> bool:

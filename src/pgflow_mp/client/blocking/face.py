@@ -8,28 +8,55 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.client.blocking.connections import Connections
 from pgflow_mp.client.crew import Crew
+from pgflow_mp.client.telling import Telling, is_committed
 from pgflow_mp.connecting import DSN_VARIABLE
+from pgflow_mp.core.queries.runs import get_run_with_states
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from pgflow_mp.client.arguments import FlowRef
+    from pgflow_mp.client.joining import Conn
+    from pgflow_mp.core.queries.runs import StartedRun
+    from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.hooks.manager import Plugins
 
 
 class Face:
     """Holds what the operations of `PgFlow` need; each subject of them is a class derived from this one."""
 
-    def __init__(self, dsn: str | None = None, *, flows: Iterable[type[Flow] | FlowDefinition] = ()) -> None:
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        flows: Iterable[type[Flow] | FlowDefinition] = (),
+        plugins: Sequence[object] | Plugins = (),
+    ) -> None:
         found = dsn or os.environ.get(DSN_VARIABLE)
         if not found:
             raise PgflowError(f"no database was named: pass a DSN to PgFlow(...) or set {DSN_VARIABLE}")
         self._connections = Connections(found)
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
         self._crew = Crew()
+        self._telling = Telling(plugins)
 
     def _known(self, flow: FlowRef) -> FlowDefinition | None:
         """Return the definition of a flow; by its slug only where it is one of those given at construction."""
         return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)
+
+    def _start(self, slug: str, statement: Statement[list[StartedRun]], conn: Conn | None, *, doing: str) -> None:
+        """Start runs, and tell the observers of each once it is committed."""
+        started = self._connections.run(statement, conn, doing=doing)
+        if is_committed(conn):
+            for run in started:
+                self._tell(slug, run, conn)
+
+    def _tell(self, slug: str, started: StartedRun, conn: Conn | None) -> None:
+        error = ""
+        if self._telling.wants_error_of(started):
+            run = self._connections.run(get_run_with_states(started.run_id), conn)
+            error = (run and run.error) or ""
+        self._telling.started(slug, started, error)

@@ -108,6 +108,7 @@ class Operations(Definitions):
             max_memory_per_child=max_memory_per_child,
             listen_dsn=listen_dsn,
             name=name,
+            plugins=self._telling.plugins,
         )
         in_thread(lambda: self._crew.start(worker))
         return WorkerHandle(self._crew, worker)

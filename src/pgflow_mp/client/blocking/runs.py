@@ -122,11 +122,8 @@ class Runs(Face):
         """
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
         slug, definition = slug_of(flow), self._known(flow)
-        self._connections.run(
-            runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids),
-            conn,
-            doing=f"starting flow `{slug}`",
-        )
+        statement = runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids)
+        self._start(slug, statement, conn, doing=f"starting flow `{slug}`")
         return ids
 
     @overload

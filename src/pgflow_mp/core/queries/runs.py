@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RunFilter",
+    "StartedRun",
     "enqueue",
     "get_run",
     "get_run_inputs",
@@ -30,10 +31,37 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class StartedRun:
+    """A run as its start left it.
+
+    Attributes:
+        run_id: The run.
+        status: `started`; or `completed` or `failed`, where it had nothing to do.
+        started_at: When it was started.
+        ended_at: When it ended; None while it goes on.
+    """
+
+    run_id: UUID
+    status: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+_START = """
+select run_id, status, started_at, coalesce(completed_at, failed_at)
+from pgflow_mp.start_flows(%s::text, %s::jsonb[], %s::uuid[])
+"""
+_ENQUEUE = """
+select run_id, status, started_at, coalesce(completed_at, failed_at)
+from pgflow_mp.enqueue(%s::text, %s::jsonb[], %s::uuid[], %s::int, %s::timestamptz)
+"""
+
+
 def start_flows(
     flow_slug: str, inputs: Sequence[str], run_ids: Sequence[UUID | None] | None = None
-) -> Statement[list[UUID]]:
-    """Start one run for each input, all or none; return their ids in the same order.
+) -> Statement[list[StartedRun]]:
+    """Start one run for each input, all or none; return them in the same order.
 
     Args:
         flow_slug: The flow.
@@ -45,9 +73,8 @@ def start_flows(
         psycopg.errors.UniqueViolation: (when executed) A run has one of the ids already.
         psycopg.errors.RaiseException: (when executed) A root map step got an input that is no array.
     """
-    sql = "select run_id from pgflow_mp.start_flows(%s::text, %s::jsonb[], %s::uuid[])"
     params = (flow_slug, list(inputs), None if run_ids is None else list(run_ids))
-    return Statement(sql, params, lambda found: [row[0] for row in found])
+    return Statement(_START, params, lambda found: [StartedRun(*row) for row in found])
 
 
 def enqueue(
@@ -57,7 +84,7 @@ def enqueue(
     *,
     delay_seconds: int = 0,
     scheduled_at: datetime | None = None,
-) -> Statement[list[UUID]]:
+) -> Statement[list[StartedRun]]:
     """Start one run for each input, as `start_flows` does, whose first tasks begin later.
 
     Args:
@@ -70,9 +97,8 @@ def enqueue(
     Raises:
         psycopg.Error: (when executed) As for `start_flows`.
     """
-    sql = "select run_id from pgflow_mp.enqueue(%s::text, %s::jsonb[], %s::uuid[], %s::int, %s::timestamptz)"
     params = (flow_slug, list(inputs), list(run_ids), delay_seconds, scheduled_at)
-    return Statement(sql, params, lambda found: [row[0] for row in found])
+    return Statement(_ENQUEUE, params, lambda found: [StartedRun(*row) for row in found])
 
 
 def get_run(run_id: UUID) -> Statement[Run | None]:

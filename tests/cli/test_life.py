@@ -103,6 +103,7 @@ def test_another_worker_has_the_unfinished_tasks_within_a_second_of_the_end_of_t
     assert first.wait(10) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wish", ["update pgflow.workers set deprecated_at = now()", "delete from pgflow.workers"])
 def test_a_worker_that_is_asked_to_finish_or_whose_row_is_gone_drains_and_exits_with_0(operator, wish):
     worker = operator.serve("--processes", "1")
@@ -119,6 +120,7 @@ def test_a_worker_that_is_asked_to_finish_or_whose_row_is_gone_drains_and_exits_
         assert operator.started() == 0
 
 
+@pytest.mark.slow
 def test_a_heart_beats_every_5_seconds_though_every_core_is_taken_by_more_children_than_there_are(operator):
     operator.serve("--processes", "6")
     operator.conn.execute("select pgflow.start_flow('hog', '[9, 9, 9, 9, 9, 9]')")

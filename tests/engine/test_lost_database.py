@@ -91,6 +91,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(pgflow_dsn):
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_work_goes_on_after_all_connections_fell_silent(app, pgflow_dsn, pgflow_conn, hasty):
     """A half-open connection: nobody says that it is gone; every link finds out by its deadline."""
     app.compile(flows.Sums)

@@ -178,6 +178,7 @@ def test_new_work_wakes_a_worker_that_would_not_look_for_a_minute(app, pgflow_ds
         assert app.start_flow_sync(flows.Sums, {"count": 3}, timeout=10).completed
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_busy_for_longer_than_silence_may_last_keeps_its_task(app, pgflow_dsn, monkeypatch, tmp_path):
     """Its heart beats beside the handlers; another worker's recovery must not take the task (D-3)."""
     app.compile(flows.Marked)
@@ -260,6 +261,7 @@ def test_thousand_runs_started_at_once_all_complete(app, pgflow_dsn):
     assert app.get_run(ids[617]).output == {"second": [1, {"n": 617}]}
 
 
+@pytest.mark.slow
 def test_a_map_of_ten_thousand_elements_completes(app, pgflow_dsn):
     app.compile(flows.Sums)
     with working(pgflow_dsn, flows.Sums):

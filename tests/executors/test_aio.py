@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -50,7 +51,8 @@ async def mark(flow_input):
 def test_a_hundred_tasks_that_wait_a_second_share_one_loop():
     async def scenario(crew):
         began = time.monotonic()
-        outcomes = await crew.run(*(call_of(nap, 1) for _ in range(100)))
+        nap_of_one_flow = call_of(nap, 1)
+        outcomes = await crew.run(*(replace(nap_of_one_flow, task_index=index) for index in range(100)))
         return time.monotonic() - began, outcomes
 
     seconds, outcomes = in_a_loop(scenario)

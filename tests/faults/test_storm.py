@@ -10,6 +10,7 @@ import pytest
 from tests.faults.storm import storm
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default::ResourceWarning")
 def test_nothing_is_lost_and_nothing_counts_twice_in_a_storm_of_faults():
     with tempfile.TemporaryDirectory(prefix="pgflow-faults-") as scratch:  # the server's account gets there

@@ -24,6 +24,7 @@ from pgflow_mp.errors import FlowNotFound
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from uuid import UUID
 
     from pgflow_mp.cli.database import Session
@@ -38,20 +39,24 @@ def run(arguments: argparse.Namespace) -> int:
         ids = _start(db, arguments.flow, inputs)
         if arguments.wait:
             return _wait(db, arguments, ids[0])
+    print_ids(ids, arguments)
+    return OK
+
+
+def print_ids(ids: Sequence[UUID], arguments: argparse.Namespace) -> None:
+    """Print what was started: an id a line, or JSON; a list where many were asked for."""
     if arguments.json:
         print_json([{"run_id": str(run_id)} for run_id in ids] if arguments.lines else {"run_id": str(ids[0])})
     else:
         for run_id in ids:
             print_line(str(run_id))
-    return OK
 
 
 def _start(db: Session, slug: str, inputs: list[object]) -> list[UUID]:
-    with PgFlow(db.dsn) as app:
-        try:
-            return app.start_flows(slug, inputs, conn=db.conn)
-        except FlowNotFound as error:
-            raise unknown_flow(db, slug) from error
+    try:
+        return PgFlow(db.dsn).start_flows(slug, inputs, conn=db.conn)
+    except FlowNotFound as error:
+        raise unknown_flow(db, slug) from error
 
 
 def _wait(db: Session, arguments: argparse.Namespace, run_id: UUID) -> int:

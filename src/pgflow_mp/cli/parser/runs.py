@@ -1,13 +1,25 @@
-"""Commands about runs: show, watch."""
+"""Commands about runs: runs, show, watch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.cli.parser.options import add_database, command, positive_seconds
+from pgflow_mp.cli.parser.options import add_database, command, count, positive_seconds
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
+
+_RUNS = """\
+List runs, the latest first, a page at a time. Conditions hold together. A time is one of a clock (2026-11-23,
+2026-11-23T14:00, with a zone or on yours) or so long ago: 90s, 15m, 2h, 3d.
+"""
+
+_RUNS_EXAMPLES = """\
+  pgflow-mp runs                                          the latest 20 runs
+  pgflow-mp runs --flow process_order --status failed     the failed runs of a flow
+  pgflow-mp runs --since 2h --input '{"order_id": 1}'     of the last two hours, whose input contains this
+  pgflow-mp runs --json | jq -r '.runs[].run_id'          the ids; `.next` goes to --after for the next page
+"""
 
 _SHOW = """\
 Show one run: its steps with their timings, attempts and errors, the tasks of a map step that are worth a line (those
@@ -35,6 +47,7 @@ _WATCH_EXAMPLES = """\
 
 def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add the commands."""
+    _add_runs(commands)
     show = command(commands, "show", "show one run, step by step", _SHOW, _SHOW_EXAMPLES)
     show.add_argument("run_id", metavar="RUN_ID", help="the run's id, as `start` prints it")
     show.add_argument("--tasks", action="store_true", help="list every task of every map step")
@@ -50,3 +63,17 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
         "--timeout", type=positive_seconds, metavar="S", help="leave after this many seconds (exit code 124)"
     )
     add_database(watch)
+
+
+def _add_runs(commands: _SubParsersAction[ArgumentParser]) -> None:
+    runs = command(commands, "runs", "list runs", _RUNS, _RUNS_EXAMPLES)
+    runs.add_argument("--flow", action="append", metavar="FLOW", help="of this flow; repeatable")
+    runs.add_argument(
+        "--status", action="append", choices=("started", "completed", "failed"), help="with this status; repeatable"
+    )
+    runs.add_argument("--since", metavar="TIME", help="started then or later")
+    runs.add_argument("--until", metavar="TIME", help="started earlier than that")
+    runs.add_argument("--input", dest="contains", metavar="JSON", help="whose input contains this JSON (jsonb's @>)")
+    runs.add_argument("--limit", type=count, default=20, metavar="N", help="at most so many, up to 1000; default: 20")
+    runs.add_argument("--after", metavar="PLACE", help="the next page: what the page before ended with")
+    add_database(runs)

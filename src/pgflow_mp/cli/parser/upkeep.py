@@ -70,6 +70,9 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     _add_install(commands)
     _add_compile(commands)
 
+    doctor = command(commands, "doctor", "examine a database", _DOCTOR, _DOCTOR_EXAMPLES)
+    add_database(doctor)
+
     repair = command(commands, "repair", "mend what is stuck", _REPAIR, _REPAIR_EXAMPLES)
     repair.add_argument("flows", nargs="*", metavar="FLOW", help="in these flows; left out: in all")
     repair.add_argument("--dry-run", action="store_true", help="only tell what is broken; change nothing")

@@ -1,4 +1,4 @@
-"""Commands that make work or do it: run, start, serve."""
+"""Commands that make work or do it: run, start, enqueue, serve."""
 
 from __future__ import annotations
 
@@ -47,6 +47,17 @@ _START_EXAMPLES = """\
   pgflow-mp start process_order --lines - < orders.jsonl  a run for each line of stdin, all or none
 """
 
+_ENQUEUE = """\
+Start a run that begins later: it is stored at once, and no worker can take it before its time. Without --in and --at it
+begins now. For jobs, and for any other flow, whose first steps then begin later.
+"""
+
+_ENQUEUE_EXAMPLES = """\
+  pgflow-mp enqueue send_mail '{"to": "ada@example.org"}' --in 15m
+  pgflow-mp enqueue send_mail @mail.json --at 2026-12-24T18:00+01:00
+  pgflow-mp enqueue send_mail --lines - < mails.jsonl     a run for each line of stdin, all or none
+"""
+
 _SERVE = """\
 Run a worker for all flows of the modules: it compiles or verifies them, then takes their tasks and runs them
 in child processes until it is stopped. Ctrl-C or SIGTERM drains: nothing more is claimed, running tasks get
@@ -64,6 +75,7 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add the commands."""
     _add_run(commands)
     _add_start(commands)
+    _add_enqueue(commands)
     _add_serve(commands)
 
 
@@ -98,6 +110,17 @@ def _add_start(commands: _SubParsersAction[ArgumentParser]) -> None:
         "--timeout", type=positive_seconds, metavar="S",
         help="with --wait: leave after this many seconds (exit code 124); the run goes on",
     )  # fmt: skip
+
+
+def _add_enqueue(commands: _SubParsersAction[ArgumentParser]) -> None:
+    enqueue = command(commands, "enqueue", "start a run that begins later", _ENQUEUE, _ENQUEUE_EXAMPLES)
+    enqueue.add_argument("flow", metavar="JOB", help="the slug of the job or flow")
+    add_input(enqueue)
+    when = enqueue.add_mutually_exclusive_group()
+    when.add_argument("--in", dest="delay", metavar="SPAN", help="begin so long from now: 90s, 15m, 2h, 3d")
+    when.add_argument("--at", metavar="TIME", help="begin then: 2026-12-24T18:00, with a zone or on your clock")
+    enqueue.add_argument("--lines", action="store_true", help="INPUT is JSON lines: one run for each line, all or none")
+    add_database(enqueue)
 
 
 def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:

@@ -1,0 +1,88 @@
+"""``pgflow-mp runs``: a page of runs that meet some conditions, the latest first."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.cli.database import session
+from pgflow_mp.cli.exits import OK
+from pgflow_mp.cli.given import read_input
+from pgflow_mp.cli.moments import read_moment
+from pgflow_mp.cli.naming import known_flow
+from pgflow_mp.cli.objects import as_json
+from pgflow_mp.cli.output import Column, print_json, print_line, print_table
+from pgflow_mp.cli.progress import duration
+from pgflow_mp.cli.words import moment, status_text
+from pgflow_mp.client import PgFlow
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pgflow_mp.cli.database import Session
+    from pgflow_mp.cli.output import Cell
+    from pgflow_mp.client.pages import RunPage
+    from pgflow_mp.results import Run
+
+_COLUMNS = (
+    Column("RUN", whole=True),
+    Column("FLOW", style="bold"),
+    Column("STATUS"),
+    Column("STARTED"),
+    Column("TIME", justify="right"),
+    Column("INPUT"),
+)
+
+#: What a run has only where it is read with its steps.
+_WITH_STEPS = ("steps", "error")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """List the page."""
+    conditions = _conditions(arguments)
+    with session(arguments) as db:
+        page = _page(db, arguments, conditions)
+    if arguments.json:
+        print_json({"runs": [_object(found) for found in page], "next": page.next})
+        return OK
+    if page:
+        print_table(_COLUMNS, [_row(found) for found in page])
+    else:
+        print_line("no runs")
+    if page.next is not None:
+        print_line()
+        print_line(f"there are more: --after {page.next}")
+    return OK
+
+
+def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was typed, read before anything is asked."""
+    conditions = {
+        "started_after": None if arguments.since is None else read_moment(arguments.since, past=True),
+        "started_before": None if arguments.until is None else read_moment(arguments.until, past=True),
+    }
+    if arguments.contains is not None:
+        conditions["input_contains"] = read_input(arguments.contains)
+    return conditions
+
+
+def _page(db: Session, arguments: argparse.Namespace, conditions: dict[str, Any]) -> RunPage:
+    flows = None if arguments.flow is None else [known_flow(db, slug) for slug in arguments.flow]
+    return PgFlow(db.dsn).list_runs(
+        flow=flows, status=arguments.status, after=arguments.after, limit=arguments.limit, conn=db.conn, **conditions
+    )
+
+
+def _object(found: Run) -> dict[str, Any]:
+    return {name: value for name, value in as_json(found).items() if name not in _WITH_STEPS}
+
+
+def _row(found: Run) -> tuple[Cell, ...]:
+    return (
+        str(found.run_id),
+        found.flow_slug,
+        status_text(found.status),
+        moment(found.started_at) if found.started_at is not None else "",
+        duration(found.seconds) if found.seconds is not None else "",
+        json.dumps(found.input, ensure_ascii=False),
+    )

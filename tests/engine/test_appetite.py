@@ -8,7 +8,8 @@ import uuid
 import pytest
 
 from pgflow_mp import Flow, step
-from pgflow_mp.engine.appetite import HORIZON_SECONDS, MOST_PER_CHILD, Appetite, Wish
+from pgflow_mp.engine.appetite import MOST_PER_CHILD, Appetite, Wish
+from pgflow_mp.engine.occupancy import HORIZON_SECONDS
 from pgflow_mp.engine.sources import sources_of
 from pgflow_mp.executors.base import Completed, TaskCall
 
@@ -137,6 +138,80 @@ def test_flows_are_judged_apart(appetite):
     took(appetite, 5.0, flow=Other, slug="work")
     assert wanted(appetite, Mixed) > 2
     assert wanted(appetite, Other) == 2
+
+
+# ---- slow tasks that come to their end ---------------------------------------------------------
+
+
+class Clock:
+    """Stands still until it is told to go on."""
+
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def foresight(clock):
+    """An appetite that knows `slow` to take two seconds."""
+    appetite = Appetite(clock)
+    took(appetite, 2.0, slug="slow")
+    return appetite
+
+
+@pytest.fixture
+def running(foresight):
+    """Two slow tasks that keep two children since now."""
+    running = [call(slug="slow"), call(slug="slow")]
+    for each in running:
+        foresight.submitted(each)
+    assert wanted(foresight) == 0
+    return running
+
+
+@pytest.mark.usefixtures("running")
+def test_the_task_after_a_slow_one_is_claimed_when_that_is_about_to_end(foresight, clock):
+    assert foresight.until_room() == pytest.approx(2.0 - HORIZON_SECONDS)
+    clock.now += 2.0 - HORIZON_SECONDS / 2
+    assert wanted(foresight) == 2
+
+
+@pytest.mark.usefixtures("running")
+def test_no_more_is_claimed_for_a_child_than_one_slow_task(foresight, clock):
+    clock.now += 2.0 - HORIZON_SECONDS / 2
+    foresight.submitted(call(slug="slow"))
+    assert wanted(foresight) == 1
+    foresight.submitted(call(slug="slow"))
+    assert wanted(foresight) == 0
+
+
+def test_a_task_that_waited_counts_from_when_it_began(foresight, running, clock):
+    clock.now += 2.0 - HORIZON_SECONDS / 2
+    foresight.submitted(call(slug="slow"))
+    clock.now += HORIZON_SECONDS / 2
+    foresight.finished(Completed(running[0], None, 2.0))
+    clock.now += HORIZON_SECONDS
+    foresight.taken_back(running[1])
+    assert wanted(foresight) == 1
+    assert foresight.until_room() == pytest.approx(2.0 - 2 * HORIZON_SECONDS)
+
+
+@pytest.mark.usefixtures("running")
+def test_a_task_that_is_long_overdue_keeps_its_child(foresight, clock):
+    clock.now += 2.0 + 2 * HORIZON_SECONDS
+    assert wanted(foresight) == 0
+    assert foresight.until_room() == float("inf")
+
+
+def test_nothing_is_foreseen_of_a_task_of_unknown_length(appetite):
+    appetite.submitted(call())
+    assert appetite.until_room() == float("inf")
 
 
 # ---- steps that take another room, more of it, or have a limit ---------------------------------

@@ -1,9 +1,10 @@
 """How many tasks to claim: only what is expected to start at once (D-27).
 
 A claimed task's clock runs and no other worker can have it, so nothing is hoarded. What can start within the
-horizon of 100 ms follows from what is under way and how long such tasks have taken: a task of an unknown or slow
-step keeps its child busy; the other children have the horizon, less the short tasks that already wait for them.
-Short tasks are so claimed ahead, which saves a round trip for each, and a slow one is never claimed behind another.
+horizon of 100 ms follows from what is under way and how long such tasks have taken (`engine.occupancy`). A task of an
+unknown or slow step keeps its child busy until shortly before its expected end; the other children have the horizon,
+less the short tasks that already wait for them. Short tasks are so claimed ahead, which saves a round trip for each,
+and the task after a slow one when it is about to end, which saves the child the wait for it.
 
 Each executor has a room of its own. A task may take several children (`processes=`); one such task is claimed as
 soon as one child is free, and keeps the next ones from others until it has its number: waiting for all of them to
@@ -14,35 +15,25 @@ A step's own limit (`concurrency=`) is what it may have at most, whatever room t
 from __future__ import annotations
 
 import math
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgflow_mp.engine.occupancy import HORIZON_SECONDS, Occupancy, Room
 from pgflow_mp.engine.sources import key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgflow_mp.engine.sources import Source
     from pgflow_mp.executors.base import Outcome, TaskCall
 
-HORIZON_SECONDS = 0.1
 MOST_PER_CHILD = 64
 
 # The weight of the newest duration: about the last ten tasks decide. A long one counts at once, for too little
 # appetite costs a round trip and too much keeps a task from a neighbour.
 _WEIGHT = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What can start within the horizon.
-
-    Attributes:
-        children: Children that are not kept busy by a slow or unknown task.
-        seconds: Of running time that these children have left within the horizon.
-    """
-
-    children: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +58,16 @@ class Wish:
 
 
 class Appetite:
-    """What is under way, how long such tasks usually take, and what that allows to claim."""
+    """What is under way, how long such tasks usually take, and what that allows to claim.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Tells the time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._of_step: dict[tuple[str, str], float] = {}
         self._of_source: dict[tuple[str, str, str], float] = {}
-        self._under_way: dict[str, dict[TaskCall, float]] = {}  # by executor
+        self._under_way: defaultdict[str, Occupancy] = defaultdict(lambda: Occupancy(clock))  # by executor
         self._of_each: Counter[tuple[str, str]] = Counter()  # tasks under way by flow and step
 
     def submitted(self, call: TaskCall) -> None:
@@ -81,7 +76,7 @@ class Appetite:
         usual = self._of_step.get(step, math.inf)
         if usual is math.inf:
             self._of_source.pop(key_of(call), None)
-        self._under_way.setdefault(call.step.runs_in, {})[call] = usual
+        self._under_way[call.step.runs_in].enter(call, usual)
         self._of_each[step] += 1
 
     def finished(self, outcome: Outcome) -> None:
@@ -94,7 +89,7 @@ class Appetite:
 
     def taken_back(self, call: TaskCall) -> None:
         """Note a call that is under way no more."""
-        if self._under_way.get(call.step.runs_in, {}).pop(call, None) is not None:
+        if self._under_way[call.step.runs_in].leave(call):
             self._of_each[call.flow.slug, call.step.slug] -= 1
 
     def wish(self, source: Source, size: int) -> Wish:
@@ -106,18 +101,14 @@ class Appetite:
 
     def room(self, executor: str, size: int) -> Room:
         """Return what an executor of so many children, or places, can start within the horizon."""
-        under_way = self._under_way.get(executor, {})
+        under_way = self._under_way[executor]
         if executor == "async":
             return Room(max(size - len(under_way), 0), 0.0)
-        short = busy = 0.0
-        for call, usual in under_way.items():
-            weight = min(call.step.processes or 1, size)
-            if usual < HORIZON_SECONDS:
-                short += usual * weight
-            else:
-                busy += weight
-        children = max(size - int(busy), 0)
-        return Room(children, max(children * HORIZON_SECONDS - short, 0.0))
+        return under_way.room(size)
+
+    def until_room(self) -> float:
+        """Return the seconds until there will be room by a slow task's coming to its end; infinite where none is."""
+        return min((each.until_room() for each in self._under_way.values()), default=math.inf)
 
     def _quantity(self, source: Source, room: Room, size: int) -> int:
         if source.executor == "async":

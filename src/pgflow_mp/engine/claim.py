@@ -1,6 +1,7 @@
 """Claiming: ask the database for as many tasks as can start, hand them to the executor, and wait when there are none.
 
-Three things end a wait: a notification that work is available, a child that became free, and the poll interval.
+Four things end a wait: a notification that work is available, a child that became free or is about to (where the last
+look left work behind), and the poll interval.
 Polling is the truth, the notification only a hint.
 
 The sources (`engine.sources`; all of them, or those with news: `engine.lookout`) are asked in one round trip, and share
@@ -146,7 +147,10 @@ class Claimer:
                 continue
             backoff.reset()
             if hungry:
-                await wait_for_event(self._wake, self._poll_interval)
+                await wait_for_event(self._wake, self._pause())
+
+    def _pause(self) -> float:
+        return min(self._poll_interval, self._appetite.until_room()) if self._left_some else self._poll_interval
 
     async def _claim(self) -> bool:
         """Claim once; return whether there was room for more than there was work."""

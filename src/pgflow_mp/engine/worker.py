@@ -20,7 +20,7 @@ import psycopg
 from pgflow_mp import __version__
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
 from pgflow_mp.engine.announce import Announcer
-from pgflow_mp.engine.appetite import HORIZON_SECONDS, Appetite
+from pgflow_mp.engine.appetite import Appetite
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
 from pgflow_mp.engine.health import Health
@@ -29,6 +29,7 @@ from pgflow_mp.engine.holding import Holding
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.engine.link import Link
 from pgflow_mp.engine.listen import Listener
+from pgflow_mp.engine.occupancy import HORIZON_SECONDS
 from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call

@@ -221,17 +221,22 @@ class TestStalledForGood:
         assert machine.recover() == 0
         assert machine.status(running) == "failed"
 
-    def test_it_gets_another_attempt_where_the_policy_has_one(self, machine, running):
-        """With a message again."""
+    def test_it_gets_another_attempt_where_the_policy_has_one(self, machine):
+        """With a message again; those of its neighbours stay theirs."""
+        machine.flow("f", options={"timeout": 60}, a=single(), b=single())
+        running = machine.start("f")
+        machine.claim("f", 1)
+        neighbour = machine.task(running, "b", "message_id")
         machine.conn.execute("update pgflow.step_tasks set requeued_count = 3")
         machine.conn.execute("update pgflow.flows set opt_base_delay = 0")
         machine.backdate(running, 100)
         machine.conn.execute(REQUEUE)
         assert machine.recover() == 1
-        (task,) = machine.claim("f")
-        assert (task.run, task.attempt) == (running, 2)
+        assert machine.task(running, "b", "message_id") == neighbour
+        other, task = machine.claim("f")
+        assert (task.run, task.step, task.attempt) == (running, "a", 2)
         assert machine.task(running, "a", "permanently_stalled_at") is None
-        machine.settle([(task, 1)])
+        machine.settle([(task, 1), (other, 1)])
         assert machine.status(running) == "completed"
 
     def test_a_task_given_back_meanwhile_is_no_stalled_one_any_more(self, machine, running):

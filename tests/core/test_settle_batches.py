@@ -70,6 +70,15 @@ class TestWhoseAttempt:
         assert [applied for applied, *_ in answers] == [False, True, True]
         assert machine.run(run)[:2] == ("completed", {"a": "mine"})
 
+    def test_repeats_are_told_apart_by_task(self, machine):
+        """D-5: the tasks of a map are many, each with its own first outcome."""
+        machine.flow("f", m=map_of())
+        run = machine.start("f", [1, 2, 3])
+        one, two, three = machine.claim("f")
+        answers = machine.settle([(one, "a"), (two, "b"), (one, "late"), (three, "c"), (two, "late")])
+        assert [applied for applied, *_ in answers] == [True] * 5
+        assert machine.run(run)[:2] == ("completed", {"m": ["a", "b", "c"]})
+
     def test_another_worker_cannot_settle_it(self, machine):
         """D-5."""
         machine.flow("f", a=single())

@@ -73,6 +73,7 @@ class TestComplete:
         run = machine.start("f")
         before = machine.everything(run)
         assert machine.complete(run, "a", 1) == "queued"
+        assert machine.complete(run, "other", [1]) == "queued"
         assert machine.everything(run) == before
         assert machine.queued("f") == [("a", 0), ("other", 0)]
 

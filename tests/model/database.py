@@ -89,7 +89,7 @@ delete from realtime.sent;
 
 _TRUNCATE = f"""
 truncate pgflow.step_tasks, pgflow.step_states, pgflow.runs, pgflow.deps, realtime.sent,
-  {", ".join(f"pgmq.q_{queue}, pgmq.a_{queue}" for queue in QUEUES)};
+  {", ".join(f"pgmq.q_{queue}, pgmq.a_{queue}" for queue in QUEUES)} cascade;
 """
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     # Generic for type checkers only: logging.LoggerAdapter takes no brackets before it is imported.
     Logger = logging.LoggerAdapter[logging.Logger]
+
+
+def never() -> bool:
+    """Return False: nobody cancels this attempt."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,7 @@ class Context:
         attempt: 1 for the first attempt.
         timeout: Seconds that this attempt may take, counted from its start.
         deadline: When the attempt is ended, on the clock of `time.monotonic`.
+        is_cancelled: What `cancelled` asks.
         logger: Writes to ``pgflow_mp.flow.<flow>.<step>``; its records carry the ids above.
     """
 
@@ -37,6 +44,16 @@ class Context:
     timeout: float
     deadline: float
     logger: Logger
+    is_cancelled: Callable[[], bool] = field(default=never, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants the result of this attempt any more: its run was cancelled, has failed, or is gone.
+
+        Worth asking in a long handler with `executor="thread"`, which nothing can end from outside: it should return
+        or raise then, with whatever. A process is killed instead, and a coroutine is cancelled.
+        """
+        return self.is_cancelled()
 
     @classmethod
     def begin(
@@ -48,6 +65,7 @@ class Context:
         task_index: int = 0,
         attempt: int = 1,
         timeout: float = 60.0,
+        is_cancelled: Callable[[], bool] = never,
     ) -> Context:
         """Make the context of an attempt that starts now.
 
@@ -58,6 +76,7 @@ class Context:
             task_index: The element's place in a map step.
             attempt: 1 for the first.
             timeout: Seconds that the attempt may take.
+            is_cancelled: Tells whether the result is still wanted.
         """
         ids: dict[str, Any] = {
             "flow_slug": flow_slug,
@@ -72,6 +91,7 @@ class Context:
             timeout=timeout,
             deadline=time.monotonic() + timeout,
             logger=logging.LoggerAdapter(logger, ids),
+            is_cancelled=is_cancelled,
         )
 
     def remaining(self) -> float:

@@ -22,6 +22,7 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow.get_run_with_states",
     "pgflow.start_flow_with_states",
     "pgflow_mp.active_runs",
+    "pgflow_mp.cancel_runs",
     "pgflow_mp.enqueue",
     "pgflow_mp.flow_activity",
     "pgflow_mp.flow_details",

@@ -34,6 +34,7 @@ _CLIENT_FUNCTIONS = (
     "pgflow.get_run_with_states",
     "pgflow.flow_exists",
     "pgflow_mp.start_flows",
+    "pgflow_mp.cancel_runs",
     "pgflow_mp.enqueue",
     "pgflow_mp.get_run",
     "pgflow_mp.run_details",

@@ -22,6 +22,7 @@ import psycopg
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.statement import Statement, nothing
 from pgflow_mp.engine.backoff import Backoff
+from pgflow_mp.engine.cancelling import CANCELLED_CHANNEL
 from pgflow_mp.engine.link import LOST, sever, severed_after
 from pgflow_mp.engine.wait import wait_for_event
 
@@ -50,6 +51,7 @@ class Listener:
         caller: A connection to the same database, over which it calls to itself.
         flow_slugs: The flows; read at every notification.
         wake: Called when there may be work, with the flows that it was announced for, or with None: anywhere.
+        on_cancelled: Called with the payload when runs were cancelled.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Listener:
         caller: Link,
         flow_slugs: Collection[str],
         wake: Callable[[Collection[str] | None], None],
+        on_cancelled: Callable[[str], None],
     ) -> None:
         self._link = link
         self._caller = caller
         self._flow_slugs = flow_slugs
         self._wake = wake
+        self._on_cancelled = on_cancelled
         self._own_channel = f"pgflow_mp_echo_{uuid4().hex}"
         self._echo = asyncio.Event()
         self._backoff = Backoff()
@@ -89,6 +93,7 @@ class Listener:
         connection = await self._link.connection()
         with severed_after(connection, ECHO_SECONDS):
             await connection.execute(f"LISTEN {WORK_CHANNEL}")
+            await connection.execute(f"LISTEN {CANCELLED_CHANNEL}")
             await connection.execute(f"LISTEN {self._own_channel}")
         self._wake(None)
         check = asyncio.create_task(self._check(connection))
@@ -96,6 +101,8 @@ class Listener:
             async for notification in connection.notifies():
                 if notification.channel == self._own_channel:
                     self._echo.set()
+                elif notification.channel == CANCELLED_CHANNEL:
+                    self._on_cancelled(notification.payload)
                 elif not notification.payload:  # the queues were too many to list
                     self._wake(None)
                 elif flow_slugs := self._named(notification.payload):

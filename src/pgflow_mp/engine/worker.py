@@ -21,6 +21,7 @@ from pgflow_mp import __version__
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
 from pgflow_mp.engine.announce import Announcer
 from pgflow_mp.engine.appetite import Appetite
+from pgflow_mp.engine.cancelling import Canceller
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
 from pgflow_mp.engine.health import Health
@@ -37,6 +38,7 @@ from pgflow_mp.engine.settle import Settler
 from pgflow_mp.engine.status import WorkerStatus
 from pgflow_mp.engine.strangers import UNKNOWN_STEP_TIMEOUT, Strangers
 from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
+from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.fleet import Fleet, kinds_of
 from pgflow_mp.executors.process.pool import ProcessPool
 from pgflow_mp.executors.thread import ThreadExecutor
@@ -172,8 +174,13 @@ class Worker:
             only_runs=only_runs,
         )
         self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
+        self._canceller = Canceller(self._links["recovery"], self._fleet, self._holding)
         self._listener = Listener(
-            self._links["listen"], self._links["heartbeat"], self._flows.keys(), self._claimer.wake
+            self._links["listen"],
+            self._links["heartbeat"],
+            self._flows.keys(),
+            self._claimer.wake,
+            self._canceller.heard,
         )
         self._recovery = Recovery(self._links["recovery"], self._identity)
         self._open_flows = set(self._flows)
@@ -326,6 +333,7 @@ class Worker:
             ("heartbeat", self._heart.run()),
             ("listen", self._listener.run()),
             ("recovery", self._recovery.run()),
+            ("cancelling", self._canceller.run()),
             ("tail", self._return_tail()),
         ]
 
@@ -381,7 +389,10 @@ class Worker:
 
     def _finished(self, outcome: Outcome) -> None:
         self._appetite.finished(outcome)
-        self._settler.put(self._amend(outcome) if self._amend else outcome)
+        if isinstance(outcome, Failed) and outcome.reason == "cancelled":
+            self._canceller.ended(outcome.call)
+        else:
+            self._settler.put(self._amend(outcome) if self._amend else outcome)
         if self._listener.hears:
             self._claimer.room_grew()
         else:

@@ -71,8 +71,8 @@ class Failed:
     Attributes:
         call: What ran.
         error: Text for `error_message`: what happened in the first line, a bounded traceback below (D-24).
-        reason: `raised` by the handler, `timeout`, `lost` (its process died) or `output` (what it
-            returned is no JSON).
+        reason: `raised` by the handler, `timeout`, `lost` (its process died), `output` (what it
+            returned is no JSON) or `cancelled` (by `Executor.cancel`).
         retryable: False ends the task at once, whatever attempts are left (`NonRetryable`).
         seconds: How long the attempt ran.
         exception: What the handler raised, where it ran in this process (inline); for re-raising in a test.
@@ -89,6 +89,9 @@ class Failed:
 
 
 Outcome: TypeAlias = Completed | Failed
+
+CANCELLED = "Task cancelled"
+"""The error of a call that was cancelled. Nobody stores it: the task has ended in the database before."""
 
 
 class Witness(Protocol):
@@ -142,6 +145,18 @@ class Executor(Protocol):
 
     def take_back(self, older_than: float) -> list[TaskCall]:
         """Give back, oldest first, the calls that have waited `older_than` seconds unstarted (D-27)."""
+        ...
+
+    def calls(self) -> list[TaskCall]:
+        """Return the calls that it has, running or waiting."""
+        ...
+
+    def cancel(self, call: TaskCall) -> None:
+        """End a call whose result is not wanted: its outcome is `Failed`, `cancelled`. Others are left alone.
+
+        A call that waits never starts. One in a thread is told, and runs on for as long as its handler likes; its
+        outcome is what comes of it. A call that the executor does not have (any more) is ignored.
+        """
         ...
 
     def reload(self) -> None:

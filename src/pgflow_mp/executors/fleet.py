@@ -70,6 +70,14 @@ class Fleet:
         """Give back the calls that have waited `older_than` seconds unstarted (D-27)."""
         return [call for executor in self._running.values() for call in executor.take_back(older_than)]
 
+    def calls(self) -> list[TaskCall]:
+        """Return the calls that the executors have, running or waiting."""
+        return [call for executor in self._running.values() for call in executor.calls()]
+
+    def cancel(self, call: TaskCall) -> None:
+        """End a call whose result is not wanted; see `Executor.cancel`."""
+        self._running[call.step.runs_in].cancel(call)
+
     def reload(self) -> None:
         """Use the code as it is now from the next call on; no call is lost."""
         for executor in self._running.values():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.context import Context
+from pgflow_mp.context import Context, never
 from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import perform
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pgflow_mp.hooks.handling import HandlerHooks
 
 
@@ -27,8 +29,14 @@ def run_inline(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
     return outcome
 
 
-def run_here(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
-    """Run the call's handler in this thread; whatever it raises is its failure."""
+def run_here(call: TaskCall, hooks: HandlerHooks | None = None, is_cancelled: Callable[[], bool] = never) -> Outcome:
+    """Run the call's handler in this thread; whatever it raises is its failure.
+
+    Args:
+        call: The call.
+        hooks: What plugins have around it.
+        is_cancelled: Asked by `ctx.cancelled`.
+    """
     ctx = Context.begin(
         flow_slug=call.flow.slug,
         run_id=call.run_id,
@@ -36,6 +44,7 @@ def run_here(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
         task_index=call.task_index,
         attempt=call.attempt,
         timeout=call.timeout,
+        is_cancelled=is_cancelled,
     )
     verdict = perform(call.step, ctx, call.input, call.flow_input, hooks)
     if verdict.error is None:

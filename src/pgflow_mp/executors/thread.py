@@ -5,9 +5,10 @@ child. `executor="inline"` is the same with a single thread: one task at a time.
 
 What that costs, and no executor could change: a thread cannot be killed. A handler past its time has failed (with
 `Task timed out after Ns` and the line it is at), but its thread is only abandoned: it runs on until the handler
-returns, and what it returns is dropped. Abandoned threads are counted, take no room from others, and never keep
-the worker from ending. A handler that holds the interpreter's lock in C code, or crashes, takes the whole worker
-with it. What it prints goes where the worker prints, without a name.
+returns, and what it returns is dropped. One whose run was cancelled is only told so (`ctx.cancelled`). Abandoned
+threads are counted, take no room from others, and never keep the worker from ending. A handler that holds the
+interpreter's lock in C code, or crashes, takes the whole worker with it. What it prints goes where the worker prints,
+without a name.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pgflow_mp.errors import PgflowError
-from pgflow_mp.executors.base import Failed, Outcome, TaskCall
+from pgflow_mp.executors.base import CANCELLED, Failed, Outcome, TaskCall
 from pgflow_mp.executors.inline import run_here
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process.deaths import timed_out
@@ -119,6 +120,21 @@ class ThreadExecutor:
             taken.append(self._queue.popleft()[1])
         return taken
 
+    def calls(self) -> list[TaskCall]:
+        """Return the calls that it has, running or waiting."""
+        return [hand.call for hand in self._busy] + [call for _, call in self._queue]
+
+    def cancel(self, call: TaskCall) -> None:
+        """Drop a call that waits; tell a handler that runs (`ctx.cancelled`), which ends when it likes."""
+        for waiting in self._queue:
+            if waiting[1] is call:
+                self._queue.remove(waiting)
+                self._loop.call_soon(self._tell, Failed(call, CANCELLED, "cancelled", retryable=False))
+                return
+        for hand in self._busy:
+            if hand.call is call:
+                hand.cancelled.set()
+
     def reload(self) -> None:
         """Nothing to do: the calls bring their handlers, as this process has imported them."""
 
@@ -200,10 +216,12 @@ class _Hand:
     Attributes:
         call: The call that it runs, or ran last.
         began: When that began (monotonic).
+        cancelled: Set when its result is not wanted any more.
     """
 
     call: TaskCall
     began: float
+    cancelled: threading.Event
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, on_done: Callable[[_Hand, Outcome], None], hooks: HandlerHooks | None
@@ -211,14 +229,14 @@ class _Hand:
         self._hooks = hooks
         self._loop = loop
         self._on_done = on_done
-        self._inbox: queue.SimpleQueue[TaskCall | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[TaskCall, Callable[[], bool]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="pgflow-mp step", daemon=True)
         self._thread.start()
 
     def begin(self, call: TaskCall) -> None:
         """Run a call."""
-        self.call, self.began = call, time.monotonic()
-        self._inbox.put(call)
+        self.call, self.began, self.cancelled = call, time.monotonic(), threading.Event()
+        self._inbox.put((call, self.cancelled.is_set))
 
     def dismiss(self) -> None:
         """End the thread when it has nothing to run."""
@@ -234,12 +252,13 @@ class _Hand:
         return "\n".join(lines)
 
     def _work(self) -> None:
-        while (call := self._inbox.get()) is not None:
-            outcome = contextvars.Context().run(run_here, call, self._hooks)
+        while (given := self._inbox.get()) is not None:
+            call, is_cancelled = given
+            outcome = contextvars.Context().run(run_here, call, self._hooks, is_cancelled)
             if isinstance(outcome, Failed):  # its exception would keep the frames of the handler alive
                 outcome = dataclasses.replace(outcome, exception=None)
             try:
                 self._loop.call_soon_threadsafe(self._on_done, self, outcome)
             except RuntimeError:  # the loop has gone, and nobody waits for this any more
                 return
-            del call, outcome
+            del given, call, outcome

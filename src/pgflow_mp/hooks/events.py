@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "output"]
-"""Why an attempt failed: its handler raised, ran out of time, lost its process, or returned what is no JSON."""
+FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "output", "cancelled"]
+"""Why an attempt failed: its handler raised, ran out of time, lost its process, returned what is no JSON, or was ended
+because nobody wants its result any more (its run was cancelled or has failed)."""
 
 
 @dataclass(frozen=True, slots=True)

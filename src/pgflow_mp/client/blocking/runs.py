@@ -263,6 +263,26 @@ class Runs(Face):
         found = self._connections.run(statement, conn, doing="listing runs")
         return RunPage.of(found, limit)
 
+    def cancel_run(self, run_id: UUID | str, *, conn: Conn | None = None) -> Run:
+        """Cancel a run that is still going; return it as it is then, without its steps.
+
+        Its status is `failed`, its error `Run cancelled`, and `cancelled` is true (D-20). Nothing of it starts any
+        more, on whichever worker, of whatever language. What runs is stopped by our workers: a process is killed, a
+        coroutine cancelled, a thread told (`ctx.cancelled`). A run that has ended stays as it is: `cancelled` of
+        what is returned tells.
+
+        Args:
+            run_id: The run.
+            conn: Join the transaction of this connection; workers learn of it when that commits.
+
+        Raises:
+            InvalidRunId: The text is no UUID.
+            RunNotFound: There is no such run.
+        """
+        wanted = run_id_of(run_id)
+        self._connections.run(runs.cancel_runs([wanted]), conn, doing="cancelling a run")
+        return self._found(run_id, runs.get_run(wanted), conn)
+
     def _found(self, run_id: UUID | str, statement: Statement[Run | None], conn: Conn | None) -> Run:
         run = self._connections.run(statement, conn, doing="reading a run")
         if run is None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RunFilter",
     "StartedRun",
+    "cancel_runs",
     "enqueue",
     "get_run",
     "get_run_inputs",
@@ -99,6 +100,12 @@ def enqueue(
     """
     params = (flow_slug, list(inputs), list(run_ids), delay_seconds, scheduled_at)
     return Statement(_ENQUEUE, params, lambda found: [StartedRun(*row) for row in found])
+
+
+def cancel_runs(run_ids: Sequence[UUID]) -> Statement[set[UUID]]:
+    """Cancel those of these runs that are still going (D-20); tell which."""
+    sql = "select pgflow_mp.cancel_runs(%s::uuid[])"
+    return Statement(sql, (list(run_ids),), lambda found: {run_id for (run_id,) in found})
 
 
 def get_run(run_id: UUID) -> Statement[Run | None]:

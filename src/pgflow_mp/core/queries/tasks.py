@@ -29,6 +29,7 @@ __all__ = [
     "claim_tasks",
     "give_back_tasks",
     "held_tasks",
+    "lost_tasks",
     "recover_tasks",
     "requeue_tasks",
     "settle_tasks",
@@ -279,6 +280,21 @@ def held_tasks(worker_ids: Sequence[UUID]) -> Statement[list[TaskKey]]:
     """Tell which attempts these workers have under way, as far as the database knows."""
     sql = "select run_id, step_slug, task_index, attempt, worker_id from pgflow_mp.held_tasks(%s::uuid[])"
     return Statement(sql, (list(worker_ids),), lambda found: [TaskKey(*row) for row in found])
+
+
+_LOST = "select pgflow_mp.lost_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[])"
+
+
+def lost_tasks(tasks: Sequence[TaskKey]) -> Statement[list[int]]:
+    """Tell which of these attempts are no longer with their worker, as places in `tasks`."""
+    params = (
+        [task.run_id for task in tasks],
+        [task.step_slug for task in tasks],
+        [task.task_index for task in tasks],
+        [task.attempt for task in tasks],
+        [task.worker_id for task in tasks],
+    )
+    return Statement(_LOST, params, lambda found: [place - 1 for (place,) in found])
 
 
 def recover_tasks(silent: float = 15.0) -> Statement[int]:

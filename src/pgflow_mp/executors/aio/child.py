@@ -4,6 +4,7 @@ The guards are those of a process child (`process.child`). At its deadline a tas
 started, and fails with the stack that it was waiting in. Its end is awaited for `CANCEL_PATIENCE`, so that its
 cleanup does not overlap with the next attempt; one that catches the cancellation and goes on is reported as failed
 all the same, and as stuck: the parent gives this child no more tasks and ends it when its neighbours are through.
+A task whose result nobody wants any more (CANCEL) is ended in the same way.
 
 What a task leaves running when it returns in time goes on in the loop: a connection pool that several tasks share
 is such a thing. What it has started ends with it where it is cancelled.
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pgflow_mp.executors.aio.printing import Pages, Stream
 from pgflow_mp.executors.aio.stacks import where
 from pgflow_mp.executors.aio.watched import CANCEL_PATIENCE, NUMBER, Families
+from pgflow_mp.executors.base import CANCELLED
 from pgflow_mp.executors.perform import Verdict, perform_async, storable
 from pgflow_mp.executors.process import child, wire
 from pgflow_mp.executors.process.deaths import timed_out_at
@@ -80,10 +82,11 @@ class Attempt:
         began: Loop time.
         task: What runs it.
         timer: Fires at its deadline, and then when the patience with its end is over.
-        stack: Where it was at its deadline; None before.
+        stack: Where it was when its end began; None before.
+        cancelled: Whether its end is not its deadline: nobody wants its result.
     """
 
-    __slots__ = ("began", "number", "stack", "task", "timeout", "timer")
+    __slots__ = ("began", "cancelled", "number", "stack", "task", "timeout", "timer")
 
     def __init__(self, number: int, timeout: float, began: float) -> None:
         self.number = number
@@ -92,6 +95,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stack: str | None = None
+        self.cancelled = False
 
 
 class Server:
@@ -126,6 +130,8 @@ class Server:
             self._begin(number, wire.Run.unpack(payload))
         elif kind == Kind.LOAD:
             self._shelf.load(payload)
+        elif kind == Kind.CANCEL:
+            self._cancel(number)
         else:
             self._retire()
 
@@ -167,30 +173,44 @@ class Server:
         kind, payload = child.report(verdict, child.resident_memory() if self._report_memory else 0)
         self._link.send(kind, attempt.number, payload)
 
-    # Deadlines -------------------------------------------------------------------------------------------
+    # Deadlines, cancellations ----------------------------------------------------------------------------
 
     def _expire(self, attempt: Attempt) -> None:
+        self._end(attempt, f"timed out after {attempt.timeout:g}s")
+
+    def _cancel(self, number: int) -> None:
+        attempt = self._attempts.get(number)
+        if attempt is not None and attempt.stack is None and attempt.timer is not None:
+            attempt.timer.cancel()
+            attempt.cancelled = True
+            self._end(attempt, "the run was cancelled")
+
+    def _end(self, attempt: Attempt, why: str) -> None:
         assert attempt.task is not None
         living = self._families.living(attempt.number)
         attempt.stack = where(attempt.task, living)
         attempt.timer = self._loop.call_later(CANCEL_PATIENCE, self._give_up, attempt)
         for task in living:
             task.add_done_callback(lambda _: self._look(attempt))
-            task.cancel(f"timed out after {attempt.timeout:g}s")
+            task.cancel(why)
 
     def _look(self, attempt: Attempt) -> None:
         """One of its asyncio tasks has ended: was it the last?"""
         if not self._families.living(attempt.number):
-            self._answer_timeout(attempt)
+            self._answer_ended(attempt)
 
     def _give_up(self, attempt: Attempt) -> None:
         if attempt.number in self._attempts:
             self._link.send(Kind.STUCK, attempt.number, b"")
-            self._answer_timeout(attempt)
+            self._answer_ended(attempt)
 
-    def _answer_timeout(self, attempt: Attempt) -> None:
-        error = storable(timed_out_at(attempt.timeout, attempt.stack or ""))
-        self._answer(attempt, Verdict(self._loop.time() - attempt.began, error=error, reason="timeout"))
+    def _answer_ended(self, attempt: Attempt) -> None:
+        seconds = self._loop.time() - attempt.began
+        if attempt.cancelled:
+            self._answer(attempt, Verdict(seconds, error=CANCELLED, reason="cancelled", retryable=False))
+        else:
+            error = storable(timed_out_at(attempt.timeout, attempt.stack or ""))
+            self._answer(attempt, Verdict(seconds, error=error, reason="timeout"))
 
     # The end ---------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from pgflow_mp.executors.process.deadlines import Deadlines
 from pgflow_mp.executors.process.household import Household
 from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State
-from pgflow_mp.executors.process.wire import Frame, Kind
+from pgflow_mp.executors.process.wire import Frame, Kind, pack
 
 if TYPE_CHECKING:
     import asyncio
@@ -253,6 +253,15 @@ class LoopPool(Household):
         self._feed()
         self._changed.set()
         self._tell(outcome)
+
+    def _cancel_running(self, child: Port, call: TaskCall) -> None:
+        """Have the child cancel it, which is over in `CANCEL_PATIENCE` unless its loop is blocked."""
+        for number, running in self._loads.get(child, {}).items():
+            if running.call is call:
+                child.send(pack(Kind.CANCEL, number))
+                running.timer.cancel()
+                running.timer = self._loop.call_later(_FIRST_LOOK, self._look, child, number)
+                return
 
     # A loop that is blocked ------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Literal
 
 from pgflow_mp.errors import PgflowError
-from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
+from pgflow_mp.executors.base import CANCELLED, Completed, Failed, Outcome, TaskCall
 from pgflow_mp.executors.process import logs, wire
 from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
 from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
@@ -185,6 +185,24 @@ class Household:
             taken.append(self._queue.popleft()[1])
         return taken
 
+    def calls(self) -> list[TaskCall]:
+        """Return the calls that it has, running or waiting."""
+        running = [call for child in self._children for call, _ in self._calls_of(child)]
+        return running + [call for _, call in self._queue]
+
+    def cancel(self, call: TaskCall) -> None:
+        """End a call whose result is not wanted: its outcome is `Failed`, `cancelled`."""
+        for waiting in self._queue:
+            if waiting[1] is call:
+                self._queue.remove(waiting)
+                self._loop.call_soon(self._tell, Failed(call, CANCELLED, "cancelled", retryable=False))
+                self._feed()
+                return
+        for child in self._children:
+            if any(running is call for running, _ in self._calls_of(child)):
+                self._cancel_running(child, call)
+                return
+
     def reload(self) -> None:
         """Replace all children by fresh ones that import the code as it is now; no call is lost."""
         if self._method == "forkserver":
@@ -243,6 +261,10 @@ class Household:
 
     def _retire_idle(self) -> None:
         """Retire the children that run nothing and shall take no more calls."""
+        raise NotImplementedError
+
+    def _cancel_running(self, child: Port, call: TaskCall) -> None:
+        """End a call that the child has."""
         raise NotImplementedError
 
     def _drop_calls(self, child: Port) -> list[TaskCall]:

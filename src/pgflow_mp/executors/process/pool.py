@@ -23,7 +23,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from pgflow_mp.executors.base import Failed, Outcome, TaskCall
+from pgflow_mp.executors.base import CANCELLED, Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process import deaths
 from pgflow_mp.executors.process.deadlines import Deadlines
@@ -231,6 +231,19 @@ class ProcessPool(Household):
         self._replace()
         error = storable(deaths.timed_out(call.timeout, child.trace()))
         self._tell(Failed(call, error, "timeout", seconds=self._loop.time() - child.began))
+
+    def _cancel_running(self, child: Port, call: TaskCall) -> None:
+        """Kill the child, as at a deadline; one that is being killed for that reason already tells by itself."""
+        if child.state is not BUSY:
+            return
+        child.state = State.EXPIRED
+        child.kill()
+        self._mourn(child, -signal.SIGKILL, "killed: its task was cancelled", [call])
+        child.output.end(call)
+        self._take_call(child)
+        self._replace()
+        seconds = self._loop.time() - child.began
+        self._loop.call_soon(self._tell, Failed(call, CANCELLED, "cancelled", retryable=False, seconds=seconds))
 
     # Children go -----------------------------------------------------------------------------------------
 

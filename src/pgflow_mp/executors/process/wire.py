@@ -42,6 +42,7 @@ class Kind:
     LOAD: Final = 1  # digest + pickled step; precedes the first RUN that names the digest
     RUN: Final = 2
     RETIRE: Final = 3  # end when this is read
+    CANCEL: Final = 4  # end the task of this number, where a child runs many
     # child -> parent
     HELLO: Final = 16  # the child is ready
     DONE: Final = 17

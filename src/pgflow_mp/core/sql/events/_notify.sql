@@ -2,6 +2,7 @@
 -- they would not fit into one (Postgres allows 7,999 bytes). Empty means "look yourself". Channels:
 --   pgflow_mp_work   names of queues with messages that became visible
 --   pgflow_mp_runs   ids of runs that became terminal
+--   pgflow_mp_cancelled   ids of runs that were cancelled, for the workers that run them
 create or replace function pgflow_mp._notify(channel text, items text[])
 returns void
 language plpgsql

@@ -1,11 +1,12 @@
 """A statement is described once and runs on both kinds of connection."""
 
 import asyncio
+import json
 
 import psycopg
 import pytest
 
-from pgflow_mp.core.statement import Statement, execute, execute_async, nothing, rows, value
+from pgflow_mp.core.statement import MOST_ELEMENTS, Statement, array_of, execute, execute_async, nothing, rows, value
 
 ADD = Statement("select %s::int + %s::int", (1, 2), value)
 
@@ -41,3 +42,16 @@ def test_a_statement_without_rows_reads_an_empty_list(db):
 def test_what_the_database_refuses_comes_through(db):
     with pytest.raises(psycopg.errors.DivisionByZero):
         execute(db, Statement("select 1 / 0", (), value))
+
+
+@pytest.mark.parametrize("copies", [0, 1, MOST_ELEMENTS], ids=["none", "few", "many"])
+def test_an_array_of_texts_arrives_as_it_was(db, copies):
+    texts = ['{"a": "b,c"}', None, '"\\u00e4 \\\\ {}"', "null"] * copies
+    sql, parameters = array_of("jsonb", texts)
+    [found] = execute(db, Statement(f"select to_json({sql})::text", tuple(parameters), rows))
+    expected = [None if text is None else json.loads(text) for text in texts]
+    assert json.loads(found[0]) == expected
+    [(nulls,)] = execute(
+        db, Statement(f"select count(*) from unnest({sql}) as t (e) where e is null", tuple(parameters), rows)
+    )
+    assert nulls == copies

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgflow_mp.core.statement import Row, Statement
+from pgflow_mp.core.statement import Row, Statement, array_of
 from pgflow_mp.results import Run
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ class StartedRun:
 
 _START = """
 select run_id, status, started_at, coalesce(completed_at, failed_at)
-from pgflow_mp.start_flows(%s::text, %s::jsonb[], %s::uuid[])
+from pgflow_mp.start_flows(%s::text, {inputs}, %s::uuid[])
 """
 _ENQUEUE = """
 select run_id, status, started_at, coalesce(completed_at, failed_at)
-from pgflow_mp.enqueue(%s::text, %s::jsonb[], %s::uuid[], %s::int, %s::timestamptz)
+from pgflow_mp.enqueue(%s::text, {inputs}, %s::uuid[], %s::int, %s::timestamptz)
 """
 
 
@@ -74,8 +74,9 @@ def start_flows(
         psycopg.errors.UniqueViolation: (when executed) A run has one of the ids already.
         psycopg.errors.RaiseException: (when executed) A root map step got an input that is no array.
     """
-    params = (flow_slug, list(inputs), None if run_ids is None else list(run_ids))
-    return Statement(_START, params, lambda found: [StartedRun(*row) for row in found])
+    array, elements = array_of("jsonb", inputs)
+    params = (flow_slug, *elements, None if run_ids is None else list(run_ids))
+    return Statement(_START.format(inputs=array), params, lambda found: [StartedRun(*row) for row in found])
 
 
 def enqueue(
@@ -98,8 +99,9 @@ def enqueue(
     Raises:
         psycopg.Error: (when executed) As for `start_flows`.
     """
-    params = (flow_slug, list(inputs), list(run_ids), delay_seconds, scheduled_at)
-    return Statement(_ENQUEUE, params, lambda found: [StartedRun(*row) for row in found])
+    array, elements = array_of("jsonb", inputs)
+    params = (flow_slug, *elements, list(run_ids), delay_seconds, scheduled_at)
+    return Statement(_ENQUEUE.format(inputs=array), params, lambda found: [StartedRun(*row) for row in found])
 
 
 def cancel_runs(run_ids: Sequence[UUID]) -> Statement[set[UUID]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.core.statement import Row, Statement, nothing, value
+from pgflow_mp.core.statement import Row, Statement, array_of, nothing, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -232,7 +232,7 @@ def claim_tasks(
 _SETTLE = """
 select run_id, step_slug, task_index, applied, task_status, step_status, run_status
 from pgflow_mp.settle_tasks(
-  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], %s::jsonb[], %s::text[], %s::boolean[], %s::float8[]
+  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], {outputs}, {errors}, %s::boolean[], %s::float8[]
 )
 """
 _SETTLE_OBSERVED = _SETTLE.replace("run_status\n", "run_status, delay, error, transitions::text\n").replace(
@@ -253,16 +253,19 @@ def settle_tasks(settlements: Sequence[Settlement], *, observed: bool = False) -
     Raises:
         psycopg.errors.InvalidTextRepresentation: (when executed) An output is no JSON; nothing was settled.
     """
+    outputs, output_texts = array_of("jsonb", [each.output for each in settlements])
+    errors, error_texts = array_of("text", [each.error for each in settlements])
+    sql = (_SETTLE_OBSERVED if observed else _SETTLE).format(outputs=outputs, errors=errors)
     params = (
         *_key_columns(settlements),
-        [each.output for each in settlements],
-        [each.error for each in settlements],
+        *output_texts,
+        *error_texts,
         [each.retryable for each in settlements],
         _delays(settlements),
     )
     if observed:
-        return Statement(_SETTLE_OBSERVED, params, lambda found: [_observed(row) for row in found])
-    return Statement(_SETTLE, params, lambda found: [Settled(*row) for row in found])
+        return Statement(sql, params, lambda found: [_observed(row) for row in found])
+    return Statement(sql, params, lambda found: [Settled(*row) for row in found])
 
 
 def give_back_tasks(tasks: Sequence[TaskKey], delay: int = 0) -> Statement[int]:

@@ -199,6 +199,25 @@ class TestLostWorkers:
         assert machine.settle([(task, "mine")])[0][0] is True
         assert machine.run(run)[1] == {"a": "mine"}
 
+    @pytest.mark.parametrize("meanwhile", ["settled", "claimed again"])
+    def test_what_changed_since_it_was_found_is_left_alone(self, machine, meanwhile):
+        """core ST-2: a task is judged under its lock, not by what was seen before."""
+        machine.flow("f", m=map_of())
+        run = machine.start("f", [1, 2])
+        found, other = machine.claim("f")
+        if meanwhile == "settled":
+            machine.settle([(found, 1)])
+        else:
+            machine.give_back([found])
+            machine.conn.execute("update pgflow.step_tasks set attempts_count = 1 where task_index = 0")
+            machine.claim("f")
+        before = machine.everything(run)
+        sql = "select * from pgflow_mp._requeue_tasks(array[%s], '{m}', '{0}', array[%s], keep_attempt => true)"
+        assert rows(machine.conn, sql, run, found.attempt) == []
+        assert machine.everything(run) == before
+        assert machine.task(run, "m", "status", index=1) == "started"
+        assert other.attempt == 1
+
 
 class TestStalledForGood:
     def test_a_task_that_keeps_stalling_ends_by_its_policy(self, machine, running):

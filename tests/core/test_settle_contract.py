@@ -161,7 +161,8 @@ class TestTypeViolation:
             True,
         )
         message = f"[TYPE_VIOLATION] Map step m expects array input but dependency a produced {kind}"
-        assert recorded.state(run, "a", "status", "error_message") == ("failed", message)
+        assert recorded.state(run, "a", "status", "error_message", "failed_at is not null") == ("failed", message, True)
+        assert value(recorded.conn, "select failed_at is not null from pgflow.runs") is True
         assert recorded.state(run, "m", "status", "initial_tasks") == ("created", None)
         assert recorded.tasks(run) == {"a": ["failed"], "other": ["cancelled"]}
         assert recorded.queued("f") == []
@@ -294,7 +295,9 @@ class TestExhausted:
         assert recorded.fail(run, "a", "boom") == "failed"
         assert recorded.run(run) == ("failed", None, 3)
         assert recorded.task(run, "a", "error_message", "failed_at is not null", "output") == ("boom", True, None)
-        assert recorded.state(run, "a", "status", "error_message", "remaining_tasks") == ("failed", "boom", 1)
+        columns = ("status", "error_message", "remaining_tasks", "failed_at is not null")
+        assert recorded.state(run, "a", *columns) == ("failed", "boom", 1, True)
+        assert value(recorded.conn, "select failed_at is not null from pgflow.runs") is True
         assert recorded.tasks(run)["m"] == ["completed", "cancelled", "cancelled"]
         assert recorded.steps(run)["later"] == "created"
         assert recorded.queued("f") == []

@@ -23,6 +23,7 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow.start_flow_with_states",
     "pgflow_mp.active_runs",
     "pgflow_mp.cancel_runs",
+    "pgflow_mp.carry",
     "pgflow_mp.enqueue",
     "pgflow_mp.flow_activity",
     "pgflow_mp.flow_details",

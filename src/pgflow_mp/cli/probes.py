@@ -11,6 +11,7 @@ from pgflow_mp.cli.exits import sentence_of
 from pgflow_mp.core.queries.queues import queue_depths
 from pgflow_mp.engine.health import HEALTHY_SECONDS
 from pgflow_mp.engine.link import LOST, Link
+from pgflow_mp.hooks.deciders import metrics_page
 
 if TYPE_CHECKING:
     from pgflow_mp.cli.endpoints import Route
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 _QUEUE_SECONDS = 3.0
 """How long the database may take to count: less than the one who asks is made to wait."""
+
+
+_NO_METRICS = """\
+no plugin has metrics: load one, as in --plugin pgflow_mp.plugins.prometheus:Prometheus
+(pip install 'pgflow-mp[prometheus]')
+"""
 
 
 class Probes:
@@ -34,7 +41,9 @@ class Probes:
 
     def routes(self) -> dict[str, Route]:
         """Return what is answered, by path."""
-        return {"/healthz": self.healthz, "/readyz": self.readyz, "/status": self.status}
+        return {
+            "/healthz": self.healthz, "/readyz": self.readyz, "/status": self.status, "/metrics": self.metrics,
+        }  # fmt: skip
 
     async def healthz(self) -> Answer:
         """Alive: that this is answered at all says that the worker's loop turns."""
@@ -56,6 +65,14 @@ class Probes:
     async def status(self) -> Answer:
         """Tell all there is to see of the worker and of the queues that it serves."""
         return Answer(self._worker.status().to_json() | await self._queues())
+
+    async def metrics(self) -> Answer:
+        """Return the page of the plugin that has one."""
+        page = metrics_page(self._worker.plugins)
+        if page is None:
+            return Answer(_NO_METRICS, HTTPStatus.NOT_FOUND)
+        content_type, body = page
+        return Answer(body.decode(), content_type=content_type)
 
     async def close(self) -> None:
         """End the connection."""

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from pgflow_mp.hooks.deciders import run_carriers
 from pgflow_mp.hooks.events import RunInfo
 from pgflow_mp.hooks.manager import Plugins
 from pgflow_mp.hooks.observers import Direct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from pgflow_mp.core.queries.definitions import Compiled
     from pgflow_mp.core.queries.runs import StartedRun
@@ -51,6 +53,10 @@ class Telling:
     def wants_error_of(self, run: StartedRun) -> bool:
         """Whether somebody will ask why this run failed at once."""
         return run.status == "failed" and "pgflow_run_failed" in self._observers.heard
+
+    def carriers(self, flow_slug: str, run_ids: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
+        """Ask the plugins what shall be passed along with runs that are being started, each with its id."""
+        return run_carriers(self.plugins, flow_slug, run_ids)
 
     def started(self, flow_slug: str, run: StartedRun, error: str = "") -> None:
         """Tell of a run that was started, and that it has ended, where it had nothing to do."""

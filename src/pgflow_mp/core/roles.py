@@ -35,6 +35,7 @@ _CLIENT_FUNCTIONS = (
     "pgflow.flow_exists",
     "pgflow_mp.start_flows",
     "pgflow_mp.cancel_runs",
+    "pgflow_mp.carry",
     "pgflow_mp.enqueue",
     "pgflow_mp.get_run",
     "pgflow_mp.run_details",
@@ -56,7 +57,7 @@ _WORKER_GRANTS = """
 grant usage on schema pgflow, pgflow_mp, pgmq to {role};
 grant select on all tables in schema pgflow, pgflow_mp, pgmq to {role};
 grant insert, update on pgflow.runs, pgflow.step_states, pgflow.step_tasks, pgflow.workers, pgflow.worker_functions,
-  pgflow_mp.workers to {role};
+  pgflow_mp.workers, pgflow_mp.carriers to {role};
 grant execute on all functions in schema pgflow_mp to {role};
 alter default privileges in schema pgmq grant select, insert, update, delete on tables to {role}
 """

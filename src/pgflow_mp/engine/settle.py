@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pgflow_mp.connecting import sentence_of
+from pgflow_mp.core.queries.carriers import leave_carriers
 from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
 from pgflow_mp.engine.announce import info_of
 from pgflow_mp.engine.backoff import Backoff
@@ -27,6 +28,7 @@ from pgflow_mp.executors.base import Completed, Failed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from pgflow_mp.core.queries.carriers import Place
     from pgflow_mp.core.queries.tasks import Settled
     from pgflow_mp.engine.announce import Announcer
     from pgflow_mp.engine.holding import Holding
@@ -119,8 +121,11 @@ class Settler:
         began = time.monotonic()
         settlements = [settlement_of(outcome) for outcome in batch]
         statement = settle_tasks(settlements, observed=self._announcer.wants_details)
+        left = left_by(batch)
         while True:
             try:
+                if left:
+                    await self._link.run(leave_carriers(left))
                 settled = await self._link.run(statement)
             except LOST as error:
                 if _too_large(error):
@@ -175,6 +180,15 @@ def settlement_of(outcome: Outcome) -> Settlement:
         retryable=True if completed else outcome.retryable,  # type: ignore[union-attr]
         retry_delay=None if completed else outcome.retry_delay,  # type: ignore[union-attr]
     )
+
+
+def left_by(batch: Sequence[Outcome]) -> dict[Place, str]:
+    """Return what plugins leave with these outcomes for the tasks that follow."""
+    return {
+        (outcome.call.run_id, outcome.call.step.slug, outcome.call.task_index): outcome.carrier
+        for outcome in batch
+        if isinstance(outcome, Completed) and outcome.carrier is not None
+    }
 
 
 def usual_retry_delay(call: TaskCall) -> float:

@@ -162,7 +162,9 @@ class Worker:
             worker_ids=self._worker_ids,
             executor=self._fleet,
             appetite=self._appetite,
-            dispatch=Dispatch(self._links["claim"], self._flows, self._worker_ids),
+            dispatch=Dispatch(
+                self._links["claim"], self._flows, self._worker_ids, wants_carriers=self._plugins.wants_carriers
+            ),
             holding=self._holding,
             reconciler=Reconciler(self._links["claim"], self._holding, self._returner, self._worker_ids.values),
             returner=self._returner,
@@ -212,6 +214,11 @@ class Worker:
         if self._stopped.is_set():
             self._now.set()
         self._stopped.set()
+
+    @property
+    def plugins(self) -> Plugins:
+        """Its plugins."""
+        return self._plugins
 
     @property
     def left_claimed(self) -> int:

@@ -18,6 +18,7 @@ import psycopg
 
 import pgflow_mp
 from pgflow_mp.connecting import sentence_of
+from pgflow_mp.core.queries.carriers import leave_carriers
 from pgflow_mp.core.queries.runs import get_run
 from pgflow_mp.core.queries.tasks import claim_tasks, give_back_tasks, settle_tasks, skip_delays
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
@@ -26,14 +27,13 @@ from pgflow_mp.engine.announce import Announcer, info_of
 from pgflow_mp.engine.dispatch import Dispatch
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.engine.returning import key_of_call, key_of_claim
-from pgflow_mp.engine.settle import settlement_of, usual_retry_delay
+from pgflow_mp.engine.settle import left_by, settlement_of, usual_retry_delay
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
-from pgflow_mp.hooks.deciders import retry_delay
+from pgflow_mp.hooks.deciders import RETRY_DELAY, retry_delay
 from pgflow_mp.hooks.handling import HandlerHooks
 from pgflow_mp.hooks.manager import Plugins
 from pgflow_mp.hooks.observers import Direct
-from pgflow_mp.hooks.specs import RETRY_DELAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -125,7 +125,12 @@ class _Drive:
         self._announcer = Announcer(Direct(plugins))
         self._conn = conn
         self._worker_ids = worker_ids
-        self._dispatch = Dispatch(cast("Link", _Direct(conn)), {flow.slug: flow for flow in flows}, worker_ids)
+        self._dispatch = Dispatch(
+            cast("Link", _Direct(conn)),
+            {flow.slug: flow for flow in flows},
+            worker_ids,
+            wants_carriers=plugins.wants_carriers,
+        )
         self._run = run
         self._most = most
         self._quantity = 1
@@ -181,6 +186,9 @@ class _Drive:
             return
         began = time.monotonic()
         settlements = [settlement_of(outcome) for outcome in outcomes]
+        left = left_by(outcomes)
+        if left:
+            execute(self._conn, leave_carriers(left))
         try:
             settled = execute(self._conn, settle_tasks(settlements, observed=self._announcer.wants_details))
         except psycopg.DataError as error:

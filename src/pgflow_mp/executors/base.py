@@ -35,6 +35,7 @@ class TaskCall:
         timeout: Seconds that the handler may take; counted from the moment that a child gets the call.
         input: The task's input as JSON text in UTF-8.
         flow_input: The run's input as JSON text, where the claim sent it along; None otherwise.
+        carriers: What plugins passed along, JSON text `[of the run, [of each parent's task]]`; empty where nothing is.
     """
 
     flow: FlowDefinition
@@ -47,6 +48,7 @@ class TaskCall:
     timeout: float
     input: bytes
     flow_input: bytes | None = None
+    carriers: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,13 @@ class Completed:
         call: What ran.
         output: JSON text, or None where the handler returned None: SQL NULL (D-8).
         seconds: How long the handler ran.
+        carrier: What plugins leave for the tasks that follow, a JSON object; None where there is none.
     """
 
     call: TaskCall
     output: str | None
     seconds: float = 0.0
+    carrier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def run_here(call: TaskCall, hooks: HandlerHooks | None = None, is_cancelled: Ca
         timeout=call.timeout,
         is_cancelled=is_cancelled,
     )
-    verdict = perform(call.step, ctx, call.input, call.flow_input, hooks)
+    verdict = perform(call.step, ctx, call.input, call.flow_input, hooks, call.carriers)
     if verdict.error is None:
-        return Completed(call, verdict.output, verdict.seconds)
+        return Completed(call, verdict.output, verdict.seconds, verdict.carrier)
     return Failed(call, verdict.error, verdict.reason, verdict.retryable, verdict.seconds, verdict.exception)

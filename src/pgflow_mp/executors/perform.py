@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pgflow_mp.context import Context
     from pgflow_mp.definition import StepDefinition
     from pgflow_mp.hooks.events import FailureReason
-    from pgflow_mp.hooks.handling import HandlerHooks
+    from pgflow_mp.hooks.handling import HandlerHooks, WrappedCall
 
 
 MAX_PAYLOAD_MB = 64
@@ -39,6 +39,7 @@ class Verdict:
             is no JSON fails by policy, as any bug of a handler does: what it returns may depend on the world, and
             the contract knows no other way.
         exception: What it raised.
+        carrier: What plugins leave for the tasks that follow, as a JSON object; None where that is nothing.
     """
 
     seconds: float
@@ -47,6 +48,7 @@ class Verdict:
     reason: FailureReason = "raised"
     retryable: bool = True
     exception: BaseException | None = None
+    carrier: str | None = None
 
 
 def perform(
@@ -55,6 +57,7 @@ def perform(
     input: bytes,  # noqa: A002
     flow_input: bytes | None,
     hooks: HandlerHooks | None = None,
+    carriers: bytes = b"",
 ) -> Verdict:
     """Run the step's handler on JSON input and say how it ended.
 
@@ -64,9 +67,11 @@ def perform(
         input: The task's input, JSON text.
         flow_input: The run's input, JSON text, where the claim sent it along.
         hooks: What plugins have around the call; None where they have nothing.
+        carriers: What came along for them with the run and from the parents' tasks, as JSON text.
     """
     began = time.perf_counter()
-    call = handler.call if hooks is None else hooks.call
+    wrapped = None if hooks is None else hooks.around(carriers)
+    call = handler.call if wrapped is None else wrapped.call
     try:
         value = call(
             step,
@@ -76,7 +81,7 @@ def perform(
         )
     except BaseException as error:  # noqa: BLE001 - even SystemExit is the task's failure, not ours
         return _failed(step, error, "raised", time.perf_counter() - began)
-    return _returned(step, value, time.perf_counter() - began)
+    return _returned(step, value, time.perf_counter() - began, wrapped)
 
 
 async def perform_async(
@@ -85,10 +90,12 @@ async def perform_async(
     input: bytes,  # noqa: A002
     flow_input: bytes | None,
     hooks: HandlerHooks | None = None,
+    carriers: bytes = b"",
 ) -> Verdict:
     """Do what `perform` does in the event loop of the caller; a cancellation is a failure like any other."""
     began = time.perf_counter()
-    call = handler.call_async if hooks is None else hooks.call_async
+    wrapped = None if hooks is None else hooks.around(carriers)
+    call = handler.call_async if wrapped is None else wrapped.call_async
     try:
         value = await call(
             step,
@@ -98,14 +105,14 @@ async def perform_async(
         )
     except BaseException as error:  # noqa: BLE001 - as above
         return _failed(step, error, "raised", time.perf_counter() - began)
-    return _returned(step, value, time.perf_counter() - began)
+    return _returned(step, value, time.perf_counter() - began, wrapped)
 
 
-def _returned(step: StepDefinition, value: Any, seconds: float) -> Verdict:
+def _returned(step: StepDefinition, value: Any, seconds: float, wrapped: WrappedCall | None) -> Verdict:
     try:
         output = handler.encode_output(step, value)
         _check_size(output)
-        return Verdict(seconds, output=output)
+        return Verdict(seconds, output=output, carrier=None if wrapped is None else wrapped.left())
     except OutputError as error:
         return _failed(step, error, "output", seconds)
     except Exception as error:  # noqa: BLE001 - a conversion of the user's own (a model's dump) may raise anything

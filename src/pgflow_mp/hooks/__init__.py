@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.hooks.events import (
+    Carriers,
     ChildInfo,
     FailureReason,
     Gauges,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pgflow_mp.hooks.specs import hookimpl
 
 __all__ = [
+    "Carriers",
     "ChildInfo",
     "FailureReason",
     "Gauges",

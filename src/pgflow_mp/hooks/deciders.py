@@ -15,13 +15,16 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.hooks.specs import RETRY_DELAY
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
     from pgflow_mp.hooks.events import FailureReason, TaskInfo
     from pgflow_mp.hooks.manager import Plugins
 
 logger = logging.getLogger("pgflow_mp.hooks")
+
+RETRY_DELAY, RUN_CARRIER, METRICS = "pgflow_retry_delay", "pgflow_run_carrier", "pgflow_metrics"
 
 PATIENCE_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 2.0
@@ -39,6 +42,34 @@ def retry_delay(plugins: Plugins, *, task: TaskInfo, error: str, reason: Failure
                 return _checked(answer)
         except Exception:
             logger.exception("plugin `%s` failed in %s; others decide", implementation.plugin, RETRY_DELAY)
+    return None
+
+
+def run_carriers(plugins: Plugins, flow_slug: str, run_ids: Iterable[UUID]) -> dict[UUID, dict[str, str]]:
+    """Ask the plugins what shall be passed along with each of these runs; those with nothing are left out."""
+    if not plugins.implementations(RUN_CARRIER):
+        return {}
+    answers = {run_id: _run_carrier(plugins, {"flow_slug": flow_slug, "run_id": run_id}) for run_id in run_ids}
+    return {run_id: carrier for run_id, carrier in answers.items() if carrier}
+
+
+def _run_carrier(plugins: Plugins, event: dict[str, Any]) -> dict[str, str] | None:
+    for implementation in plugins.implementations(RUN_CARRIER):
+        try:
+            answer = implementation.call(event)
+            if answer is not None:
+                return {str(name): str(text) for name, text in dict(answer).items()}
+        except Exception:
+            logger.exception("plugin `%s` failed in %s; the run starts without", implementation.plugin, RUN_CARRIER)
+    return None
+
+
+def metrics_page(plugins: Plugins) -> tuple[str, bytes] | None:
+    """Ask the plugins for the page of `/metrics`; None where none has one. What they raise goes through."""
+    for implementation in plugins.implementations(METRICS):
+        answer: tuple[str, bytes] | None = implementation.call({})
+        if answer is not None:
+            return answer
     return None
 
 

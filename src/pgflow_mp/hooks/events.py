@@ -6,10 +6,11 @@ and the database has them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -37,6 +38,21 @@ class TaskInfo:
     task_index: int
     attempt: int
     worker_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Carriers:
+    """What plugins pass along through the database, such as the context of a trace: text by name.
+
+    Attributes:
+        run: What `pgflow_run_carrier` gave where the run was started; empty where nobody did.
+        parents: What the parents' tasks left, of at most 100 tasks.
+        own: What this task leaves for those that follow it, if its attempt completes: put it in here.
+    """
+
+    run: Mapping[str, str]
+    parents: tuple[Mapping[str, str], ...]
+    own: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

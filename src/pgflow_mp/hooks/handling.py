@@ -8,13 +8,15 @@ coroutine, by the same lines: begun before the call, ended after it, the last re
 from __future__ import annotations
 
 import importlib
+import json
+import logging
 import pickle
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp import handler
-from pgflow_mp.errors import PluginError
-from pgflow_mp.hooks.events import TaskInfo
+from pgflow_mp import handler, jsonvalue
+from pgflow_mp.errors import OutputError, PluginError
+from pgflow_mp.hooks.events import Carriers, TaskInfo
 from pgflow_mp.hooks.manager import Plugins, load
 from pgflow_mp.hooks.specs import CHILD_HOOKS
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import StepDefinition
     from pgflow_mp.hooks.events import ChildInfo
     from pgflow_mp.hooks.manager import Implementation, Plugin
+
+logger = logging.getLogger("pgflow_mp.hooks")
 
 INIT, CALL, ENCODE, DECODE = (
     "pgflow_child_init",
@@ -39,7 +43,7 @@ class HandlerHooks:
 
     def __init__(self, plugins: Plugins) -> None:
         self._plugins = plugins
-        self._wrappers = plugins.implementations(CALL)
+        self.wrappers = plugins.implementations(CALL)
 
     @classmethod
     def of(cls, plugins: Plugins | None) -> HandlerHooks | None:
@@ -51,57 +55,87 @@ class HandlerHooks:
         for implementation in self._plugins.implementations(INIT):
             implementation.call({"child": child})
 
-    def call(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
-        """Do what `handler.call` does, with the hooks around it."""
-        task = _task(ctx)
-        input, flow_input = self._decoded(task, step, input, flow_input)  # noqa: A001
-        wrapping = _Wrapping()
-        try:
-            wrapping.begin(self._wrappers, {"task": task, "ctx": ctx, "input": input})
-            value = handler.call(step, input, flow_input, ctx)
-        except BaseException as error:  # noqa: BLE001 - for the wrappers to see; it goes on from there
-            value = wrapping.end(error=error)
-        else:
-            value = wrapping.end(value)
-        return self._answer(ENCODE, task, value)
+    def around(self, carriers: bytes) -> WrappedCall:
+        """Prepare one call of a handler.
 
-    async def call_async(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
-        """Do what `handler.call_async` does, with the hooks around it."""
-        task = _task(ctx)
-        input, flow_input = self._decoded(task, step, input, flow_input)  # noqa: A001
-        wrapping = _Wrapping()
-        try:
-            wrapping.begin(self._wrappers, {"task": task, "ctx": ctx, "input": input})
-            value = await handler.call_async(step, input, flow_input, ctx)
-        except BaseException as error:  # noqa: BLE001 - as above
-            value = wrapping.end(error=error)
-        else:
-            value = wrapping.end(value)
-        return self._answer(ENCODE, task, value)
+        Args:
+            carriers: What came along for the plugins, JSON text `[of the run, [of each parent's task]]`; may be empty.
+        """
+        return WrappedCall(self, carriers)
 
-    def _decoded(self, task: TaskInfo, step: StepDefinition, task_input: Any, flow_input: Any) -> tuple[Any, Any]:
+    def decoded(self, task: TaskInfo, step: StepDefinition, task_input: Any, flow_input: Any) -> tuple[Any, Any]:
+        """Return input and flow input as the plugins decode them."""
         if not self._plugins.implementations(DECODE):
             return task_input, flow_input
         if step.deps and not step.is_map:
             task_input = {slug: self._decode(task, output) for slug, output in task_input.items()}
         else:
-            task_input = self._answer(DECODE, task, task_input)
-        return task_input, self._answer(DECODE, task, flow_input)
+            task_input = self.answer(DECODE, task, task_input)
+        return task_input, self.answer(DECODE, task, flow_input)
 
     def _decode(self, task: TaskInfo, output: Any) -> Any:
         """Decode the output of a parent: as a whole, or else each element, which a map step's tasks have returned."""
-        decoded = self._answer(DECODE, task, output)
+        decoded = self.answer(DECODE, task, output)
         if decoded is output and isinstance(output, list):
-            return [self._answer(DECODE, task, element) for element in output]
+            return [self.answer(DECODE, task, element) for element in output]
         return decoded
 
-    def _answer(self, hook: str, task: TaskInfo, value: Any) -> Any:
+    def answer(self, hook: str, task: TaskInfo, value: Any) -> Any:
         """Return the first answer to a question about a value, or the value."""
         for implementation in self._plugins.implementations(hook):
             answer = implementation.call({"task": task, "value": value})
             if answer is not None:
                 return answer
         return value
+
+
+class WrappedCall:
+    """One call of a handler with the hooks around it, and what these have of the calls before."""
+
+    def __init__(self, hooks: HandlerHooks, carriers: bytes) -> None:
+        self._hooks = hooks
+        run, parents = json.loads(carriers) if carriers else ({}, [])
+        self._carriers = Carriers(run, tuple(parents))
+
+    def call(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
+        """Do what `handler.call` does, with the hooks around it."""
+        task = _task(ctx)
+        input, flow_input = self._hooks.decoded(task, step, input, flow_input)  # noqa: A001
+        wrapping = _Wrapping()
+        try:
+            wrapping.begin(self._hooks.wrappers, self._event(task, ctx, input))
+            value = handler.call(step, input, flow_input, ctx)
+        except BaseException as error:  # noqa: BLE001 - for the wrappers to see; it goes on from there
+            value = wrapping.end(error=error)
+        else:
+            value = wrapping.end(value)
+        return self._hooks.answer(ENCODE, task, value)
+
+    async def call_async(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
+        """Do what `handler.call_async` does, with the hooks around it."""
+        task = _task(ctx)
+        input, flow_input = self._hooks.decoded(task, step, input, flow_input)  # noqa: A001
+        wrapping = _Wrapping()
+        try:
+            wrapping.begin(self._hooks.wrappers, self._event(task, ctx, input))
+            value = await handler.call_async(step, input, flow_input, ctx)
+        except BaseException as error:  # noqa: BLE001 - as above
+            value = wrapping.end(error=error)
+        else:
+            value = wrapping.end(value)
+        return self._hooks.answer(ENCODE, task, value)
+
+    def left(self) -> str | None:
+        """Return what the plugins leave for the tasks that follow, as JSON text; None for nothing."""
+        own = {str(name): str(value) for name, value in self._carriers.own.items()}
+        try:
+            return jsonvalue.encode(own) if own else None
+        except OutputError as error:
+            logger.warning("what plugins leave for the tasks that follow cannot be stored: %s", error)
+            return None
+
+    def _event(self, task: TaskInfo, ctx: Context, task_input: Any) -> dict[str, Any]:
+        return {"task": task, "ctx": ctx, "input": task_input, "carriers": self._carriers}
 
 
 class _Wrapping:

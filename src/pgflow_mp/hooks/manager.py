@@ -107,6 +107,11 @@ class Plugins:
         return self._implementations[hook]
 
     @property
+    def wants_carriers(self) -> bool:
+        """Whether some plugin asks for what was passed along with a run and from a task's parents."""
+        return any("carriers" in each.parameters for each in self.implementations(_CALL_HANDLER))
+
+    @property
     def heard(self) -> frozenset[str]:
         """The hooks that some plugin implements."""
         return frozenset(name for name, found in self._implementations.items() if found)

@@ -28,9 +28,19 @@ import pluggy
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from uuid import UUID
 
     from pgflow_mp.context import Context
-    from pgflow_mp.hooks.events import ChildInfo, FailureReason, Gauges, RunInfo, StepInfo, TaskInfo, WorkerInfo
+    from pgflow_mp.hooks.events import (
+        Carriers,
+        ChildInfo,
+        FailureReason,
+        Gauges,
+        RunInfo,
+        StepInfo,
+        TaskInfo,
+        WorkerInfo,
+    )
 
 PROJECT: Final = "pgflow_mp"
 """Pluggy's name for us, and the group of our entry points."""
@@ -185,6 +195,8 @@ def pgflow_step_failed(step: StepInfo, error: str) -> None:
 def pgflow_step_skipped(step: StepInfo, reason: str) -> None:
     """Observer, in the worker: a step is skipped in the database, and whatever tasks it had left with it.
 
+    Not told of a step that the start of its run skips already, since its condition does not fit the run's input.
+
     Args:
         step: The step.
         reason: `condition_unmet`, `handler_failed` or `dependency_skipped`, as the database has it.
@@ -298,6 +310,34 @@ def pgflow_retry_delay(task: TaskInfo, error: str, reason: FailureReason, delay:
     """
 
 
+@hookspec(firstresult=True)
+def pgflow_run_carrier(flow_slug: str, run_id: UUID) -> dict[str, str] | None:
+    """Decider, in the client, in the caller's thread: what shall be passed along with a run that is being started?
+
+    Asked once for each run, before the database is. It is kept in the transaction that starts the run, and given to
+    `pgflow_call_handler` with each of its tasks, in whichever worker. What it raises is logged with the plugin's name,
+    and the run starts without.
+
+    Args:
+        flow_slug: The flow.
+        run_id: The run's id.
+
+    Returns:
+        Text by name, such as a trace's context; None to leave it to others.
+    """
+
+
+@hookspec(firstresult=True)
+def pgflow_metrics() -> tuple[str, bytes] | None:
+    """Decider, in the worker, in its loop: what does `/metrics` of `serve --http` answer?
+
+    The loop waits for it, so it must be quick. What it raises is an answer with status 500, and logged.
+
+    Returns:
+        The content type and the page; None to leave it to others.
+    """
+
+
 # Where handlers run
 
 
@@ -311,7 +351,12 @@ def pgflow_child_init(child: ChildInfo) -> None:
 
 
 @hookspec
-def pgflow_call_handler(task: TaskInfo, ctx: Context, input: Any) -> Generator[None, Any, Any]:  # type: ignore[empty-body]  # noqa: A002
+def pgflow_call_handler(  # type: ignore[empty-body]
+    task: TaskInfo,
+    ctx: Context,
+    input: Any,  # noqa: A002
+    carriers: Carriers,
+) -> Generator[None, Any, Any]:
     """Child hook, a wrapper (`@hookimpl(wrapper=True)`): around each call of a handler.
 
     A generator that yields once. What stands before the `yield` runs before the handler; the `yield` gives what the
@@ -324,6 +369,9 @@ def pgflow_call_handler(task: TaskInfo, ctx: Context, input: Any) -> Generator[N
         task: The attempt.
         ctx: What the handler gets in its parameter `ctx`.
         input: The task's input, decoded: an object of the parents' outputs, or an element.
+        carriers: What plugins passed along from where the run was started and from the parents' tasks, and what this
+            task shall leave. A worker asks the database for it, once for each claim, only if some plugin has this
+            parameter.
 
     Returns:
         The handler's result, or another in its place.
@@ -363,12 +411,13 @@ def pgflow_decode_payload(task: TaskInfo, value: Any) -> Any:
     """
 
 
-RETRY_DELAY: Final = "pgflow_retry_delay"
+DECIDERS: Final = frozenset({"pgflow_retry_delay", "pgflow_run_carrier", "pgflow_metrics"})
+"""The hooks that are asked where the worker or the client runs."""
 CHILD_HOOKS: Final = frozenset(
     {"pgflow_child_init", "pgflow_call_handler", "pgflow_encode_payload", "pgflow_decode_payload"}
 )
 """The hooks that run where handlers run."""
 NAMES: Final = tuple(name for name in globals() if name.startswith("pgflow_"))
 """All hooks, in the order of this page."""
-OBSERVERS: Final = tuple(name for name in NAMES if name != RETRY_DELAY and name not in CHILD_HOOKS)
+OBSERVERS: Final = tuple(name for name in NAMES if name not in DECIDERS | CHILD_HOOKS)
 """The hooks that are told what has happened."""

@@ -9,12 +9,14 @@ from pgflow_mp.client.aio.connections import AsyncConnections
 from pgflow_mp.client.crew import Crew
 from pgflow_mp.client.telling import Telling, is_committed
 from pgflow_mp.connecting import DSN_VARIABLE
+from pgflow_mp.core.queries.carriers import carrying
 from pgflow_mp.core.queries.runs import get_run_with_states
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from uuid import UUID
 
     from pgflow_mp.client.arguments import FlowRef
     from pgflow_mp.client.joining import AsyncConn
@@ -47,9 +49,16 @@ class AsyncFace:
         return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)
 
     async def _start(
-        self, slug: str, statement: Statement[list[StartedRun]], conn: AsyncConn | None, *, doing: str
+        self,
+        slug: str,
+        run_ids: Sequence[UUID],
+        statement: Statement[list[StartedRun]],
+        conn: AsyncConn | None,
+        *,
+        doing: str,
     ) -> None:
-        """Start runs, and tell the observers of each once it is committed."""
+        """Start runs with what plugins pass along, and tell the observers of each once it is committed."""
+        statement = carrying(statement, self._telling.carriers(slug, run_ids))
         started = await self._connections.run(statement, conn, doing=doing)
         if is_committed(conn):
             for run in started:

@@ -122,7 +122,7 @@ class AsyncRuns(AsyncFace):
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
         slug, definition = slug_of(flow), self._known(flow)
         statement = runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids)
-        await self._start(slug, statement, conn, doing=f"starting flow `{slug}`")
+        await self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")
         return ids
 
     @overload

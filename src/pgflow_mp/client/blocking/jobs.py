@@ -107,5 +107,5 @@ class Jobs(Face):
             delay_seconds=0 if delay_seconds is None else checked_delay(delay_seconds),
             scheduled_at=None if scheduled_at is None else checked_moment(scheduled_at),
         )
-        self._start(slug, statement, conn, doing=f"enqueuing `{slug}`")
+        self._start(slug, ids, statement, conn, doing=f"enqueuing `{slug}`")
         return ids

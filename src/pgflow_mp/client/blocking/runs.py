@@ -123,7 +123,7 @@ class Runs(Face):
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
         slug, definition = slug_of(flow), self._known(flow)
         statement = runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids)
-        self._start(slug, statement, conn, doing=f"starting flow `{slug}`")
+        self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")
         return ids
 
     @overload

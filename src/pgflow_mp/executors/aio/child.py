@@ -156,7 +156,7 @@ class Server:
 
     async def _perform(self, attempt: Attempt, item: Item, run: wire.Run) -> None:
         ctx = child.context_of(run, item)
-        verdict = await perform_async(item.step, ctx, run.input, run.flow_input or None, self._hooks)
+        verdict = await perform_async(item.step, ctx, run.input, run.flow_input or None, self._hooks, run.carriers)
         if not self._link.is_ours:
             os._exit(0)  # the handler forked, and its copy returned as well
         if attempt.stack is None:

@@ -160,7 +160,9 @@ def _run(shelf: Shelf, payload: bytes, settings: Mapping[str, Any]) -> tuple[int
     found = find(shelf, run)
     if not isinstance(found, Item):
         return found
-    verdict = perform(found.step, context_of(run, found), run.input, run.flow_input or None, settings["hooks"])
+    verdict = perform(
+        found.step, context_of(run, found), run.input, run.flow_input or None, settings["hooks"], run.carriers
+    )
     _flush()
     return report(verdict, resident_memory() if settings["report_memory"] else 0)
 
@@ -193,8 +195,9 @@ def report(verdict: Verdict, memory: int) -> tuple[int, bytes]:
     if verdict.error is not None:
         head = wire.Report(verdict.seconds, memory, verdict.retryable)
         return Kind.FAIL, head.pack(wire.pack_json((verdict.error, verdict.reason)))
-    head = wire.Report(verdict.seconds, memory, verdict.output is None)
-    return Kind.DONE, head.pack((verdict.output or "").encode())
+    carrier = (verdict.carrier or "").encode()
+    head = wire.Report(verdict.seconds, memory, verdict.output is None, len(carrier))
+    return Kind.DONE, head.pack(carrier + (verdict.output or "").encode())
 
 
 def resident_memory() -> int:

@@ -284,8 +284,9 @@ class Household:
     def _send(self, child: Port, number: int, call: TaskCall, parcel: Parcel) -> None:
         flow_input = call.flow_input or b""
         run = wire.Run(
-            parcel.head, call.run_id.bytes, call.task_index, call.attempt, call.timeout, call.input, flow_input
-        )
+            parcel.head, call.run_id.bytes, call.task_index, call.attempt, call.timeout, call.input, flow_input,
+            call.carriers,
+        )  # fmt: skip
         frames = wire.pack(Kind.RUN, number, run.pack())
         if parcel.blob is not None and parcel.key not in child.loaded:
             child.loaded.add(parcel.key)
@@ -304,11 +305,12 @@ class Household:
 
     def _read_answer(self, child: Port, call: TaskCall, kind: int, payload: bytes) -> Outcome:
         """Return the outcome in a DONE or FAIL frame; a child that has done or holds too much becomes stale."""
-        (seconds, memory, flag), body = wire.Report.unpack(payload)
+        (seconds, memory, flag, carried), body = wire.Report.unpack(payload)
         child.tasks += 1
         child.stale = child.stale or self._is_spent(child, memory)
         if kind == Kind.DONE:
-            return Completed(call, None if flag else body.decode(), seconds)
+            carrier = body[:carried].decode() if carried else None
+            return Completed(call, None if flag else body[carried:].decode(), seconds, carrier)
         error, reason = json.loads(body)
         return Failed(call, error, reason, flag, seconds)
 

@@ -13,6 +13,7 @@ gets a task only when it has none (prefetch 0), and it then reads until the fram
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import struct
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct("!IBQ")
 _HEADER_SIZE = _HEADER.size
-_REPORT = struct.Struct("!dQ?")
-_RUN = struct.Struct("!16sIIdII")
+_REPORT = struct.Struct("!dQ?I")
+_RUN = struct.Struct("!16sIIdIII")
 
 # Most frames are small. Asking for much would have malloc map and unmap memory for each of them (mallopt(3),
 # M_MMAP_THRESHOLD), so only a reader in the middle of a large frame asks for what a socket buffer may hold.
@@ -201,6 +202,7 @@ class Run(NamedTuple):
         timeout: Seconds.
         input: JSON text.
         flow_input: JSON text, empty where there is none (JSON text never is).
+        carriers: What plugins passed along, JSON text, empty where there is none.
     """
 
     head: bytes
@@ -210,20 +212,21 @@ class Run(NamedTuple):
     timeout: float
     input: bytes
     flow_input: bytes
+    carriers: bytes = b""
 
     def pack(self) -> bytes:
         """Return the payload's bytes."""
-        head, run_id, task_index, attempt, timeout, data, flow = self
-        start = _RUN.pack(run_id, task_index, attempt, timeout, len(head), len(data))
-        return b"".join((start, head, data, flow))
+        head, run_id, task_index, attempt, timeout, data, flow, carriers = self
+        start = _RUN.pack(run_id, task_index, attempt, timeout, len(head), len(data), len(flow))
+        return b"".join((start, head, data, flow, carriers))
 
     @classmethod
     def unpack(cls, payload: bytes) -> Run:
         """Read what `pack` made."""
-        run_id, task_index, attempt, timeout, head, data = _RUN.unpack_from(payload)
-        head += _RUN.size
-        data += head
-        return cls(payload[_RUN.size : head], run_id, task_index, attempt, timeout, payload[head:data], payload[data:])
+        run_id, task_index, attempt, timeout, *sizes = _RUN.unpack_from(payload)
+        ends = list(itertools.accumulate(sizes, initial=_RUN.size))
+        head, data, flow = (payload[start:end] for start, end in itertools.pairwise(ends))
+        return cls(head, run_id, task_index, attempt, timeout, data, flow, payload[ends[-1] :])
 
 
 def name_step(key: str, flow_slug: str, step_slug: str) -> bytes:
@@ -238,11 +241,13 @@ class Report(NamedTuple):
         seconds: How long the handler ran.
         memory: The child's resident memory in bytes; 0 where nobody asked.
         flag: DONE: the output is SQL NULL. FAIL: the task may be tried again.
+        carried: DONE: how many bytes in front of the output are what plugins leave for the tasks that follow.
     """
 
     seconds: float
     memory: int
     flag: bool
+    carried: int = 0
 
     def pack(self, body: bytes) -> bytes:
         """Return the payload's bytes, `body` last."""

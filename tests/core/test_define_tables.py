@@ -6,20 +6,107 @@ import pytest
 
 from .ask import column, refusal, rows, value
 
+# column type [not null] [= default]
 COLUMNS = {
-    "flows": "flow_slug opt_max_attempts opt_base_delay opt_timeout created_at queue_mode flow_type",
-    "steps": "flow_slug step_slug step_type step_index deps_count opt_max_attempts opt_base_delay opt_timeout "
-    "opt_start_delay required_input_pattern forbidden_input_pattern when_unmet when_exhausted created_at queue_name",
-    "deps": "flow_slug dep_slug step_slug created_at",
-    "runs": "run_id flow_slug status input output remaining_steps started_at completed_at failed_at",
-    "step_states": "flow_slug run_id step_slug status remaining_tasks initial_tasks remaining_deps output "
-    "error_message skip_reason created_at started_at completed_at failed_at skipped_at",
-    "step_tasks": "flow_slug run_id step_slug message_id task_index status attempts_count error_message output "
-    "queued_at started_at completed_at failed_at last_worker_id requeued_count last_requeued_at "
-    "permanently_stalled_at queue_name",
-    "workers": "worker_id queue_name function_name started_at deprecated_at stopped_at last_heartbeat_at "
-    "pgflow_version",
-    "worker_functions": "function_name enabled debounce last_invoked_at created_at updated_at start_mode",
+    "flows": """
+flow_slug text not null
+opt_max_attempts int not null = 3
+opt_base_delay int not null = 1
+opt_timeout int not null = 60
+created_at timestamptz not null = now()
+queue_mode text not null = 'flow'
+flow_type text not null = 'flow'
+""",
+    "steps": """
+flow_slug text not null
+step_slug text not null
+step_type text not null = 'single'
+step_index int not null = 0
+deps_count int not null = 0
+opt_max_attempts int
+opt_base_delay int
+opt_timeout int
+opt_start_delay int
+required_input_pattern jsonb
+forbidden_input_pattern jsonb
+when_unmet text not null = 'skip'
+when_exhausted text not null = 'fail'
+created_at timestamptz not null = now()
+queue_name text not null
+""",
+    "deps": """
+flow_slug text not null
+dep_slug text not null
+step_slug text not null
+created_at timestamptz not null = now()
+""",
+    "runs": """
+run_id uuid not null = gen_random_uuid()
+flow_slug text not null
+status text not null = 'started'
+input jsonb not null
+output jsonb
+remaining_steps int not null = 0
+started_at timestamptz not null = now()
+completed_at timestamptz
+failed_at timestamptz
+""",
+    "step_states": """
+flow_slug text not null
+run_id uuid not null
+step_slug text not null
+status text not null = 'created'
+remaining_tasks int
+initial_tasks int
+remaining_deps int not null = 0
+output jsonb
+error_message text
+skip_reason text
+created_at timestamptz not null = now()
+started_at timestamptz
+completed_at timestamptz
+failed_at timestamptz
+skipped_at timestamptz
+""",
+    "step_tasks": """
+flow_slug text not null
+run_id uuid not null
+step_slug text not null
+message_id bigint
+task_index int not null = 0
+status text not null = 'queued'
+attempts_count int not null = 0
+error_message text
+output jsonb
+queued_at timestamptz not null = now()
+started_at timestamptz
+completed_at timestamptz
+failed_at timestamptz
+last_worker_id uuid
+requeued_count int not null = 0
+last_requeued_at timestamptz
+permanently_stalled_at timestamptz
+queue_name text not null
+""",
+    "workers": """
+worker_id uuid not null
+queue_name text not null
+function_name text not null
+started_at timestamptz not null = now()
+deprecated_at timestamptz
+stopped_at timestamptz
+last_heartbeat_at timestamptz not null = now()
+pgflow_version text
+""",
+    "worker_functions": """
+function_name text not null
+enabled boolean not null = true
+debounce interval not null = '00:00:06'
+last_invoked_at timestamptz
+created_at timestamptz not null = now()
+updated_at timestamptz not null = now()
+start_mode text not null = 'http'
+""",
 }
 
 CONSTRAINTS = {
@@ -58,18 +145,26 @@ def run(db):
 
 @pytest.mark.parametrize("table", COLUMNS)
 def test_columns_stand_in_the_order_of_the_contract(db, table):
-    """core 2.1-2.8 and 2.10; generations 9.3 (newer columns behind), 7.3 (status is the sixth of step_tasks)."""
+    """core 2.1-2.8 and 2.10, with type and default; generations 9.3 (newer columns behind), 7.3 (status is the sixth of
+    step_tasks)."""
     found = column(
         db,
-        "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 order by attnum",
+        "select concat_ws(' ', a.attname, "
+        "  case t when 'timestamp with time zone' then 'timestamptz' when 'integer' then 'int' else t end, "
+        "  case when a.attnotnull then 'not null' end, "
+        "  '= ' || split_part(pg_get_expr(d.adbin, d.adrelid), '::', 1)) "
+        "from pg_attribute as a "
+        "left join pg_attrdef as d on d.adrelid = a.attrelid and d.adnum = a.attnum "
+        "cross join lateral format_type(a.atttypid, a.atttypmod) as t "
+        "where a.attrelid = %s::regclass and a.attnum > 0 order by a.attnum",
         f"pgflow.{table}",
     )
-    assert found == COLUMNS[table].split()
+    assert found == COLUMNS[table].strip().splitlines()
 
 
 def test_the_sixth_column_of_a_task_is_its_status():
     """generations 7.3: it is read by position."""
-    assert COLUMNS["step_tasks"].split()[5] == "status"
+    assert COLUMNS["step_tasks"].strip().splitlines()[5].startswith("status ")
 
 
 @pytest.mark.parametrize("table", CONSTRAINTS)
@@ -138,27 +233,107 @@ def test_an_output_needs_a_completed_step(db, run):
     assert (state, "output_only_for_completed_or_null" in message) == ("23514", True)
 
 
-@pytest.mark.parametrize(
-    ("columns", "values", "constraint"),
-    [
-        ("status", "'started'", "initial_tasks_known_when_started"),
-        ("status", "'skipped'", "skip_reason_matches_status"),
-        ("skip_reason", "'condition_unmet'", "skip_reason_matches_status"),
-        ("remaining_tasks", "1", "remaining_tasks_state_consistency"),
-        ("status, remaining_tasks", "'completed', 1", "status_and_remaining_tasks_match"),
-        ("completed_at, failed_at", "now(), now()", "completed_at_or_failed_at_or_skipped_at"),
-        ("started_at", "now() - interval '1 s'", "started_at_is_after_created_at"),
-        ("remaining_deps", "-1", "step_states_remaining_deps_check"),
+# table: what breaks each of its constraints, alone.
+BREACHES = {
+    "flows": [
+        ("flow_slug = 'not-valid'", "slug_is_valid"),
+        ("opt_max_attempts = -1", "opt_max_attempts_is_nonnegative"),
+        ("opt_base_delay = -1", "opt_base_delay_is_nonnegative"),
+        ("opt_timeout = 0", "opt_timeout_is_positive"),
+        ("queue_mode = 'x'", "queue_mode_is_valid"),
+        ("flow_type = 'x'", "flow_type_is_valid"),
     ],
-)
-def test_step_states_hold_together(db, run, columns, values, constraint):
-    """core 2.5."""
-    insert = f"insert into pgflow.step_states (flow_slug, run_id, step_slug, {columns}) values ('f', %s, 'a', {values})"
-    state, message = refusal(db, insert, run)
-    assert (state, message) == (
-        "23514",
-        f'new row for relation "step_states" violates check constraint "{constraint}"',
+    "steps": [
+        ("step_slug = 'not-valid'", "steps_step_slug_check"),
+        ("step_type = 'x'", "steps_step_type_check"),
+        ("deps_count = -1", "steps_deps_count_check"),
+        ("opt_max_attempts = -1", "opt_max_attempts_is_nonnegative"),
+        ("opt_base_delay = -1", "opt_base_delay_is_nonnegative"),
+        ("opt_start_delay = -1", "opt_start_delay_is_nonnegative"),
+        ("opt_timeout = 0", "opt_timeout_is_positive"),
+        ("required_input_pattern = '[]'", "required_input_pattern_is_object"),
+        ("forbidden_input_pattern = 'null'", "forbidden_input_pattern_is_object"),
+        ("when_unmet = 'x'", "when_unmet_is_valid"),
+        ("when_exhausted = 'x'", "when_exhausted_is_valid"),
+        ("queue_name = 'F'", "queue_name_is_valid"),
+    ],
+    "runs": [
+        ("remaining_steps = -1", "runs_remaining_steps_check"),
+        ("status = 'created'", "status_is_valid"),
+        ("completed_at = now(), failed_at = now()", "completed_at_or_failed_at"),
+        ("completed_at = started_at - interval '1 us'", "completed_at_is_after_started_at"),
+        ("failed_at = started_at - interval '1 us'", "failed_at_is_after_started_at"),
+    ],
+    "step_states": [
+        ("remaining_deps = -1", "step_states_remaining_deps_check"),
+        ("initial_tasks = -1", "step_states_initial_tasks_check"),
+        ("status = 'cancelled'", "status_is_valid"),
+        ("status = 'completed', remaining_tasks = 1", "status_and_remaining_tasks_match"),
+        ("remaining_tasks = 1", "remaining_tasks_state_consistency"),
+        ("status = 'skipped', skip_reason = 'x', remaining_tasks = 1", "remaining_tasks_state_consistency"),
+        ("status = 'started'", "initial_tasks_known_when_started"),
+        ("output = '1'", "output_only_for_completed_or_null"),
+        ("status = 'failed', output = '1'", "output_only_for_completed_or_null"),
+        ("status = 'skipped'", "skip_reason_matches_status"),
+        ("skip_reason = 'condition_unmet'", "skip_reason_matches_status"),
+        ("completed_at = now(), failed_at = now()", "completed_at_or_failed_at_or_skipped_at"),
+        ("skipped_at = now(), failed_at = now()", "completed_at_or_failed_at_or_skipped_at"),
+        ("started_at = created_at - interval '1 us'", "started_at_is_after_created_at"),
+        ("skipped_at = created_at - interval '1 us'", "skipped_at_is_after_created_at"),
+        ("started_at = now(), completed_at = now() - interval '1 us'", "completed_at_is_after_started_at"),
+        ("started_at = now(), failed_at = now() - interval '1 us'", "failed_at_is_after_started_at"),
+    ],
+    "step_tasks": [
+        ("status = 'created'", "valid_status"),
+        ("output = '1'", "output_valid_only_for_completed"),
+        ("status = 'skipped', output = '1'", "output_valid_only_for_completed"),
+        ("attempts_count = -1", "attempts_count_nonnegative"),
+        ("completed_at = now(), failed_at = now()", "completed_at_or_failed_at"),
+        ("completed_at = queued_at - interval '1 us'", "completed_at_is_after_queued_at"),
+        ("failed_at = queued_at - interval '1 us'", "failed_at_is_after_queued_at"),
+        ("started_at = queued_at - interval '1 us'", "started_at_is_after_queued_at"),
+        ("started_at = now() + interval '1 us', completed_at = now()", "completed_at_is_after_started_at"),
+        ("started_at = now() + interval '1 us', failed_at = now()", "failed_at_is_after_started_at"),
+        ("queue_name = 'F'", "queue_name_is_valid"),
+        ("queue_name = ''", "queue_name_is_valid"),
+    ],
+    "worker_functions": [
+        ("debounce = interval '999 ms'", "worker_functions_debounce_check"),
+        ("start_mode = 'x'", "worker_functions_start_mode_check"),
+    ],
+}
+
+
+@pytest.mark.parametrize("table", BREACHES)
+def test_every_check_refuses_what_it_is_for(db, run, table):
+    """core 2.1 to 2.8 [T], 2.2, 2.5; generations 9.3: 23514, in the name of the constraint; equal times pass."""
+    db.execute("insert into pgflow.step_states (flow_slug, run_id, step_slug) values ('f', %s, 'a')", [run])
+    db.execute("insert into pgflow.step_tasks (flow_slug, run_id, step_slug) values ('f', %s, 'a')", [run])
+    db.execute("select pgflow.track_worker_function('fn')")
+    for change, constraint in BREACHES[table]:
+        assert refusal(db, f"update pgflow.{table} set {change}") == (
+            "23514",
+            f'new row for relation "{table}" violates check constraint "{constraint}"',
+        ), change
+    checks = "select conname from pg_constraint where conrelid = %s::regclass and contype = 'c'"
+    assert {name for _, name in BREACHES[table]} == set(column(db, checks, f"pgflow.{table}"))
+
+
+def test_what_is_just_right_passes_every_check(db, run):
+    """core 2.4 to 2.6: within one transaction all times are equal (X-2); a failed task may have an output."""
+    db.execute(
+        "insert into pgflow.step_states (flow_slug, run_id, step_slug, status, initial_tasks, remaining_tasks, output, "
+        "started_at, completed_at) values ('f', %s, 'a', 'completed', 1, 0, '1', now(), now())",
+        [run],
     )
+    db.execute(
+        "insert into pgflow.step_tasks (flow_slug, run_id, step_slug, status, output, started_at, failed_at) "
+        "values ('f', %s, 'a', 'failed', '1', now(), now())",
+        [run],
+    )
+    db.execute("update pgflow.runs set status = 'completed', completed_at = started_at, output = null")
+    for reference in ("flows", "steps", "runs", "step_states"):
+        assert refusal(db, f"delete from pgflow.{reference}")[0] == "23503", reference
 
 
 def test_a_completed_step_without_a_task_count_passes(db, run):

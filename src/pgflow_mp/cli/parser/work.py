@@ -67,7 +67,7 @@ code again, in fresh children; no task is lost.
 
 _SERVE_EXAMPLES = """\
   pgflow-mp serve app.flows --processes 4                 all flows of a module, four tasks at a time
-  pgflow-mp serve app.flows:ProcessOrder flows.py         one flow of a module, and those of a file
+  pgflow-mp serve app.flows:ProcessOrder reports.py       one flow of a module, and those of a file
 """
 
 

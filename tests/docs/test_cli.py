@@ -135,9 +135,15 @@ def roles(request, world):
             conn.execute(f"drop role {role}")
 
 
+def going(world) -> str:
+    """A run that has not ended, nor will."""
+    with PgFlow(world.dsn) as app:
+        return str(app.enqueue_in("process_order", {}, 3600))
+
+
 def prepared(line: str, world, roles) -> str:
     """The example with what this world has for DSN and RUN_ID, and the names of its roles."""
-    line = line.replace("RUN_ID", world.run_id)
+    line = line.replace("RUN_ID", going(world) if " cancel" in line else world.run_id)
     line = re.sub(r"--dsn \S+", f"--dsn {shlex.quote(world.dsn)}", line)
     return re.sub(r"(?<=-role )\w+", lambda role: roles[role[0]], line)
 

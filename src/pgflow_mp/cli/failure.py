@@ -17,6 +17,8 @@ def explain(run: Run) -> str:
     Args:
         run: A failed run with its steps.
     """
+    if run.cancelled:
+        return f"run {run.run_id} was cancelled"
     failed = [state for state in run.steps.values() if state.failed]
     if not failed:
         return f"run {run.run_id} failed: {first_line(run.error)}"

@@ -21,6 +21,9 @@ _COMPUTED: Mapping[type, tuple[str, ...]] = {
     StepTask: ("seconds",),
 }
 
+#: What another key tells better: `error` of a run is its failure, with the steps where they were read.
+_LEFT_OUT: Mapping[type, tuple[str, ...]] = {Run: ("failure",)}
+
 
 def as_json(value: Any) -> Any:
     """Make a value of JSON of what the API gave."""
@@ -29,10 +32,16 @@ def as_json(value: Any) -> Any:
     if isinstance(value, UUID):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value)] + list(_COMPUTED.get(type(value), ()))
-        return {name: as_json(getattr(value, name)) for name in names}
+        names = [*(field.name for field in fields(value)), *_COMPUTED.get(type(value), ())]
+        left_out = _LEFT_OUT.get(type(value), ())
+        return {name: as_json(getattr(value, name)) for name in names if name not in left_out}
     if isinstance(value, Mapping):
         return {key: as_json(member) for key, member in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [as_json(member) for member in value]
     return value
+
+
+def listed_run(run: Run) -> dict[str, Any]:
+    """Make an object of a run that was read without its steps."""
+    return {name: value for name, value in as_json(run).items() if name != "steps"}

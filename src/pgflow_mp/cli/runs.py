@@ -10,10 +10,10 @@ from pgflow_mp.cli.exits import OK
 from pgflow_mp.cli.given import read_input
 from pgflow_mp.cli.moments import read_moment
 from pgflow_mp.cli.naming import known_flow
-from pgflow_mp.cli.objects import as_json
+from pgflow_mp.cli.objects import listed_run
 from pgflow_mp.cli.output import Column, print_json, print_line, print_table
 from pgflow_mp.cli.progress import duration
-from pgflow_mp.cli.words import moment, status_text
+from pgflow_mp.cli.words import moment, run_status
 from pgflow_mp.client import PgFlow
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ _COLUMNS = (
     Column("INPUT"),
 )
 
-#: What a run has only where it is read with its steps.
-_WITH_STEPS = ("steps", "error")
-
 
 def run(arguments: argparse.Namespace) -> int:
     """List the page."""
@@ -43,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     with session(arguments) as db:
         page = _page(db, arguments, conditions)
     if arguments.json:
-        print_json({"runs": [_object(found) for found in page], "next": page.next})
+        print_json({"runs": [listed_run(found) for found in page], "next": page.next})
         return OK
     if page:
         print_table(_COLUMNS, [_row(found) for found in page])
@@ -73,15 +70,11 @@ def _page(db: Session, arguments: argparse.Namespace, conditions: dict[str, Any]
     )
 
 
-def _object(found: Run) -> dict[str, Any]:
-    return {name: value for name, value in as_json(found).items() if name not in _WITH_STEPS}
-
-
 def _row(found: Run) -> tuple[Cell, ...]:
     return (
         str(found.run_id),
         found.flow_slug,
-        status_text(found.status),
+        run_status(found),
         moment(found.started_at) if found.started_at is not None else "",
         duration(found.seconds) if found.seconds is not None else "",
         json.dumps(found.input, ensure_ascii=False),

@@ -21,7 +21,7 @@ from pgflow_mp.cli.objects import as_json
 from pgflow_mp.cli.output import Column, console, print_json, print_line, print_table
 from pgflow_mp.cli.progress import duration, first_line, skip_words
 from pgflow_mp.cli.text import safe
-from pgflow_mp.cli.words import STYLES, mark, moment, status_text
+from pgflow_mp.cli.words import STYLES, mark, moment, run_status, status_text
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def _show(found: Run, *, all_tasks: bool) -> None:
     _print_field("run", str(found.run_id))
     if found.started_at is not None:
         _print_field("started", moment(found.started_at))
+    if found.retry_of is not None:
+        _print_field("retry of", str(found.retry_of))
     _print_field("input", _compact(found.input))
     if found.completed:
         _print_field("output", _compact(found.output))
@@ -79,7 +81,7 @@ def _show(found: Run, *, all_tasks: bool) -> None:
 
 def _headline(found: Run) -> Text:
     time = f" in {duration(found.seconds)}" if found.seconds is not None else f", {_running_for(found)}"
-    return Text.assemble(mark(found.status), (f" {found.flow_slug} ", "bold"), status_text(found.status), time)
+    return Text.assemble(mark(run_status(found).plain), (f" {found.flow_slug} ", "bold"), run_status(found), time)
 
 
 def _running_for(found: Run) -> str:

@@ -9,6 +9,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pgflow_mp.results import Run
+
 #: One colour for each meaning, everywhere.
 STYLES: Final = {
     "completed": "green",
@@ -31,6 +33,11 @@ MARKS: Final = {"completed": "✔", "failed": "✘", "skipped": "↷", "cancelle
 def status_text(status: str) -> Text:
     """The status in its colour."""
     return Text(status, STYLES.get(status, ""))
+
+
+def run_status(run: Run) -> Text:
+    """The run's status in its colour; a cancelled one has failed to the database (D-20)."""
+    return status_text("cancelled" if run.cancelled else run.status)
 
 
 def mark(status: str) -> Text:

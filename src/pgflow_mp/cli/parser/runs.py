@@ -1,4 +1,4 @@
-"""Commands about runs: runs, show, watch."""
+"""Commands about runs: runs, show, watch, cancel."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ _WATCH_EXAMPLES = """\
   pgflow-mp watch RUN_ID --json                           a line of JSON whenever something changed
 """
 
+_CANCEL = """\
+Cancel runs that are still going: nothing of them starts any more, and what runs is ended, on whichever worker. A run
+that has ended stays as it is.
+"""
+
+_CANCEL_EXAMPLES = """\
+  pgflow-mp cancel RUN_ID                                 one run, or several
+  pgflow-mp runs --flow process_order --status started --json | jq -r '.runs[].run_id' | xargs pgflow-mp cancel
+"""
+
 
 def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add the commands."""
@@ -63,6 +73,10 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
         "--timeout", type=positive_seconds, metavar="S", help="leave after this many seconds (exit code 124)"
     )
     add_database(watch)
+
+    cancel = command(commands, "cancel", "cancel runs", _CANCEL, _CANCEL_EXAMPLES)
+    cancel.add_argument("run_ids", nargs="+", metavar="RUN_ID", help="the ids of the runs")
+    add_database(cancel)
 
 
 def _add_runs(commands: _SubParsersAction[ArgumentParser]) -> None:

@@ -8,7 +8,7 @@
 -- they leave goes to those that took all that they were offered, in the given order. So a long queue gets no more
 -- than its part while others have tasks, and everything while they have none. A flow with a queue for each step is
 -- claimed from the later steps first, so that runs end before new ones start.
--- only_runs: no task of another run is touched.
+-- only_runs: no task of another run is touched. Paused flows are passed over (D-20).
 --
 -- Locks task rows first, then their queue rows (D-2), never waits for another claimer, and returns only what it
 -- really started. Messages that match no claimable task are passed over, however many lie in front, and so are
@@ -51,6 +51,7 @@ begin
           u.steps like '-%' as but, string_to_array(ltrim(u.steps, '-'), ',') as named
         from unnest(flow_slugs, worker_ids, quantities, steps, lanes) with ordinality
           as u (flow_slug, worker_id, quantity, steps, lane, place)
+        where not exists (select from pgflow_mp.paused_flows as p where p.flow_slug = u.flow_slug)
       ) as given
       cross join lateral (
         select s.queue_name, max(s.step_index) as depth

@@ -56,8 +56,7 @@ begin
     return pgflow_mp._compile_answer('verified');
   end if;
   if may_recompile then
-    perform pgflow.delete_flow_and_data(_ensure_compiled.flow_slug);
-    perform pgflow._create_flow_from_shape(_ensure_compiled.flow_slug, shape, wanted_mode);
+    perform pgflow_mp._make_anew(_ensure_compiled.flow_slug, shape, wanted_mode);
     return pgflow_mp._compile_answer('recompiled', differences);
   end if;
   return pgflow_mp._compile_answer('mismatch', differences, mismatch_kind);

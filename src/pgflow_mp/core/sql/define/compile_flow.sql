@@ -1,11 +1,13 @@
--- Makes, verifies or replaces a flow: {status, differences, options_changed, queues_restored}. The status is compiled (new), verified,
+-- Makes, verifies or replaces a flow: {status, differences, options_changed, queues_restored, schedules_changed}. The status is compiled (new), verified,
 -- recompiled (deleted with its data and made anew; only when asked to) or mismatch (nothing was changed).
 -- A flow whose shape is right gets the options of the definition in place; options_changed names them.
 -- Its queues are made again where their tables are gone; queues_restored names them.
+-- schedules: those that the flow's code declares become so; NULL leaves them alone. schedules_changed names what differed.
 -- flow_type: 'job' marks it as one for those who list jobs; nothing else depends on it.
 -- A flow with step queues keeps them. To verify takes no right to write (D-11). Rule: D-17.
 create or replace function pgflow_mp.compile_flow(
-  flow_slug text, shape jsonb, recompile boolean default false, flow_type text default 'flow'
+  flow_slug text, shape jsonb, recompile boolean default false, flow_type text default 'flow',
+  schedules jsonb default null
 )
 returns jsonb
 language plpgsql
@@ -17,6 +19,7 @@ declare
   status text := 'verified';
   options_changed text[] := '{}';
   queues_restored text[] := '{}';
+  schedules_changed text[] := '{}';
 begin
   perform pgflow_mp._lock_definition(compile_flow.flow_slug);
   select f.queue_mode into stored_mode from pgflow.flows as f where f.flow_slug = compile_flow.flow_slug;
@@ -37,8 +40,7 @@ begin
     queues_restored := pgflow_mp._restore_queues(compile_flow.flow_slug);
   elsif recompile then
     perform pgflow_mp._restore_queues(compile_flow.flow_slug);  -- pgmq cannot drop what is half there
-    perform pgflow.delete_flow_and_data(compile_flow.flow_slug);
-    perform pgflow._create_flow_from_shape(compile_flow.flow_slug, shape, stored_mode);
+    perform pgflow_mp._make_anew(compile_flow.flow_slug, shape, stored_mode);
     status := 'recompiled';
   else
     status := 'mismatch';
@@ -46,9 +48,12 @@ begin
   if compile_flow.flow_type = 'job' and status <> 'mismatch' then
     update pgflow.flows as f set flow_type = 'job' where f.flow_slug = compile_flow.flow_slug and f.flow_type <> 'job';
   end if;
+  if compile_flow.schedules is not null and status <> 'mismatch' then
+    schedules_changed := pgflow_mp._declare_schedules(compile_flow.flow_slug, compile_flow.schedules);
+  end if;
   return jsonb_build_object(
-    'status', status, 'differences', differences,
-    'options_changed', options_changed, 'queues_restored', queues_restored
+    'status', status, 'differences', differences, 'options_changed', options_changed,
+    'queues_restored', queues_restored, 'schedules_changed', schedules_changed
   );
 end;
 $$;

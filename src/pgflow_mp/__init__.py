@@ -31,6 +31,7 @@ from pgflow_mp.errors import (
     RunFailed,
     RunNotFound,
     RunTimeout,
+    ScheduleNotFound,
     ServerUnavailable,
     ShapeMismatch,
     StepNotFound,
@@ -39,6 +40,7 @@ from pgflow_mp.errors import (
 from pgflow_mp.flow import Flow, map_step, step
 from pgflow_mp.jobs import Job, job
 from pgflow_mp.results import Run, StepState, StepTask
+from pgflow_mp.schedule import Schedule
 
 if TYPE_CHECKING:
     from pgflow_mp.client import AsyncPgFlow, HealthReport, PgFlow, RunPage
@@ -74,6 +76,8 @@ __all__ = [
     "RunNotFound",
     "RunPage",
     "RunTimeout",
+    "Schedule",
+    "ScheduleNotFound",
     "ServerUnavailable",
     "ShapeMismatch",
     "StepDefinition",

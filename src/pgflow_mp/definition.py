@@ -13,7 +13,7 @@ from dataclasses import InitVar, dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pgflow_mp import validation
-from pgflow_mp.errors import DefinitionError, StepNotFound
+from pgflow_mp.errors import DefinitionError, InvalidSchedule, StepNotFound
 from pgflow_mp.jsonvalue import encode
 from pgflow_mp.rules import (
     CONDITIONS,
@@ -25,6 +25,7 @@ from pgflow_mp.rules import (
     shown,
     unknown_option,
 )
+from pgflow_mp.schedule import Schedule, ScheduleOption, named_schedules
 from pgflow_mp.signature import Parameter, is_async, job_parameters, parameters_of
 from pgflow_mp.typed import Types, types_of
 
@@ -226,6 +227,7 @@ class FlowDefinition:
         source: ``module:qualname`` of the class when its name leads to it from outside, else None
             (plain data, a class in a function or in ``__main__``).
         description: The docstring of the class, or of a job's function.
+        schedules: When it starts by itself; each has a name. Compiling brings them into the database.
         input_type: What the input of a run must be, where `Flow[...]` says it.
         output_type: What the output of a run is, where `Flow[...]` says it.
     """
@@ -237,6 +239,7 @@ class FlowDefinition:
     timeout: int | None = None
     source: str | None = field(default=None, compare=False)
     description: str | None = field(default=None, compare=False, repr=False)
+    schedules: tuple[Schedule, ...] = field(default=(), compare=False, repr=False)
     input_type: Check | None = field(default=None, compare=False, repr=False)
     output_type: Check | None = field(default=None, compare=False, repr=False)
     owner: InitVar[str] = ""
@@ -300,6 +303,7 @@ class FlowDefinition:
         timeout: int | None = None,
         executor: ExecutorName | None = None,
         retry_on: type[BaseException] | Sequence[type[BaseException]] | None = None,
+        schedule: ScheduleOption | None = None,
     ) -> FlowDefinition:
         """Make a flow from plain data, checked like one written as a class.
 
@@ -311,6 +315,7 @@ class FlowDefinition:
             timeout: Seconds that one attempt may take.
             executor: Where the handlers of steps run that do not say.
             retry_on: What handlers of steps that do not say may raise to be tried again.
+            schedule: When it starts by itself.
 
         Raises:
             DefinitionError: Something is wrong; the message says where and what was likely meant.
@@ -318,6 +323,7 @@ class FlowDefinition:
         owner = validation.named("flow", slug)
         with validation.at(owner):
             entries = validation.check_entries(steps, DATA_KEYS)
+            schedules = declared_schedules(schedule, slug)
         slugs = [entry["slug"] for entry in entries]
         defaults = {"executor": executor, "retry_on": retry_on}
         return cls(
@@ -326,7 +332,20 @@ class FlowDefinition:
             max_attempts=max_attempts,
             base_delay=base_delay,
             timeout=timeout,
+            schedules=schedules,
         )
+
+
+def declared_schedules(given: object, slug: str) -> tuple[Schedule, ...]:
+    """Read ``schedule=`` of a flow: nothing, a `Schedule`, a cron expression, an interval, or a list of these.
+
+    Raises:
+        DefinitionError: It is something else, or of several one has no name of its own.
+    """
+    try:
+        return () if given is None else named_schedules(given, slug)
+    except InvalidSchedule as error:
+        raise DefinitionError(f"schedule: {error}") from None
 
 
 def with_defaults(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,10 @@ class RunNotFound(PgflowError, LookupError):
     """There is no such run in this database."""
 
 
+class ScheduleNotFound(PgflowError, LookupError):
+    """There is no such schedule in this database."""
+
+
 class WorkerNotFound(PgflowError, LookupError):
     """There is no such worker."""
 

@@ -36,6 +36,7 @@ from pgflow_mp.definition import (
     SkipMode,
     StepDefinition,
     StepType,
+    declared_schedules,
     make_step,
     with_defaults,
 )
@@ -276,7 +277,8 @@ class Flow(Generic[InputT, OutputT], metaclass=FlowType):
     annotated with; the output of a run has one entry for each leaf.
 
     Class keywords: ``slug`` (else the class's name in snake_case), ``max_attempts``, ``base_delay``,
-    ``timeout``, ``executor``, ``retry_on`` (defaults of the steps; see `StepOptions`).
+    ``timeout``, ``executor``, ``retry_on`` (defaults of the steps; see `StepOptions`), and ``schedule``: a `Schedule`,
+    a cron expression (in UTC), a timedelta, or a list of them.
 
     A subclass of a flow is a flow of its own with a slug of its own; it inherits steps and options as a
     dataclass inherits fields: a step written again keeps its place.
@@ -304,19 +306,22 @@ def as_definition(flow: type[Flow] | FlowDefinition) -> FlowDefinition:
 
 def _define(cls: FlowType, keywords: dict[str, Any], scope: Mapping[str, Any]) -> None:
     owner = f"class {cls.__name__}"
-    slug = keywords.pop("slug", None)
+    slug, schedule = keywords.pop("slug", None), keywords.pop("schedule", None)
+    slug = snake_case(cls.__name__) if slug is None else slug
     with validation.at(owner):
-        if problem := unknown_option(keywords, ("slug", *FLOW_OPTIONS, *FLOW_RUN_OPTIONS)):
+        if problem := unknown_option(keywords, ("slug", "schedule", *FLOW_OPTIONS, *FLOW_RUN_OPTIONS)):
             raise DefinitionError(problem)
+        schedules = declared_schedules(schedule, slug)
         steps = _steps_of(cls)
         _refuse_reserved(steps)
     cls._options = inherited_options(cls) | keywords
     input_type, output_type = _flow_types(cls, owner, scope)
     cls._definition = FlowDefinition(
-        snake_case(cls.__name__) if slug is None else slug,
+        slug,
         tuple(_step_definition(cls, step, list(steps), owner, scope) for step in steps.values()),
         **{name: value for name, value in cls._options.items() if name in FLOW_OPTIONS},
         source=source_of(cls),
+        schedules=schedules,
         input_type=input_type,
         output_type=output_type,
         description=cls.__doc__,

@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from pgflow_mp import validation
-from pgflow_mp.definition import ExecutorName, FlowDefinition, StepDefinition
+from pgflow_mp.definition import ExecutorName, FlowDefinition, StepDefinition, declared_schedules
 from pgflow_mp.errors import DefinitionError
 from pgflow_mp.flow import Flow, FlowType, Step, inherited_options, snake_case, source_of
 from pgflow_mp.rules import FLOW_OPTIONS, RUN_OPTIONS, shown, unknown_option
@@ -24,6 +24,8 @@ from pgflow_mp.typed import types_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from pgflow_mp.schedule import ScheduleOption
 
 __all__ = ["FunctionJob", "Job", "JobOptions", "job"]
 
@@ -33,7 +35,7 @@ R = TypeVar("R")
 PERFORM = "perform"
 """The function of a job that is a class."""
 
-_OPTIONS = ("slug", *FLOW_OPTIONS, "start_delay", *RUN_OPTIONS)
+_OPTIONS = ("slug", "schedule", *FLOW_OPTIONS, "start_delay", *RUN_OPTIONS)
 
 
 class JobOptions(TypedDict, total=False):
@@ -50,6 +52,7 @@ class JobOptions(TypedDict, total=False):
         processes: How many of the worker's child processes it takes; else 1.
         concurrency: The most tasks of this job that one worker runs at once; else no limit of its own.
         retry_on: The exception class or classes after which a failed attempt is tried again; else any.
+        schedule: When it starts by itself: a `Schedule`, a cron expression (in UTC), a timedelta, or a list of these.
     """
 
     slug: str | None
@@ -61,6 +64,7 @@ class JobOptions(TypedDict, total=False):
     processes: int | None
     concurrency: int | None
     retry_on: type[BaseException] | Sequence[type[BaseException]] | None
+    schedule: ScheduleOption | None
 
 
 class FunctionJob(FlowDefinition, Generic[P, R]):
@@ -106,13 +110,17 @@ class JobType(FlowType):
         owner = f"class {cls.__name__}"
         with validation.at(owner):
             handler = _perform_of(cls)
-            cls._options = inherited_options(cls) | _checked(keywords)
-        slug = cls._options.pop("slug", None) or snake_case(cls.__name__)  # a subclass has a slug of its own
+            own = _checked(keywords)
+            # A subclass has a slug and schedules of its own.
+            slug, schedule = own.pop("slug", snake_case(cls.__name__)), own.pop("schedule", None)
+            schedules = declared_schedules(schedule, slug)
+        cls._options = inherited_options(cls) | own
         cls._definition = FlowDefinition(
             slug,
             (_step(slug, handler, cls._options, owner, scope),),
             **_flow_options(cls._options),
             source=source_of(cls),
+            schedules=schedules,
             description=cls.__doc__,
             owner=owner,
         )
@@ -144,12 +152,14 @@ def _from_function(handler: Any, options: Mapping[str, Any], scope: Mapping[str,
     owner = f"job `{name}`"
     with validation.at(owner):
         given = _checked(options)
-    slug = given.get("slug") or name
+        slug = given.get("slug", name)
+        schedules = declared_schedules(given.pop("schedule", None), slug)
     return FunctionJob(
         slug,
         (_step(slug, handler, given, owner, scope),),
         **_flow_options(given),
         source=source_of(handler),
+        schedules=schedules,
         description=handler.__doc__,
         owner=owner,
     )

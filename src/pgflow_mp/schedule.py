@@ -10,15 +10,15 @@ never drifts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from pgflow_mp.errors import InvalidSchedule
 from pgflow_mp.jsonvalue import encode
 from pgflow_mp.rules import did_you_mean, shown
 
-__all__ = ["CATCH_UPS", "CatchUp", "Schedule", "named_schedules"]
+__all__ = ["CATCH_UPS", "CatchUp", "Schedule", "ScheduleOption", "as_mapping", "named_schedules"]
 
 CatchUp = Literal["skip", "once", "all"]
 
@@ -83,19 +83,17 @@ class Schedule:
 
         Args:
             after: The moment.
-            starts_at: From when an interval counts; its first tick is one interval later.
+            starts_at: A moment of the grid on which an interval ticks.
         """
         if self.every is not None:
-            passed = max((after - starts_at) // self.every, 0)
-            return starts_at + (passed + 1) * self.every
+            return starts_at + ((after - starts_at) // self.every + 1) * self.every
         # Cron's rule for clocks that are put back works with the time of day: it may name the first of two.
         return next((tick for tick in self._cron_ticks(after) if tick > after), NEVER)
 
     def latest_tick(self, until: datetime, starts_at: datetime) -> datetime | None:
         """Return the last tick at or before a moment, in UTC; None if there was none."""
         if self.every is not None:
-            passed = (until - starts_at) // self.every
-            return starts_at + passed * self.every if passed > 0 else None
+            return starts_at + (until - starts_at) // self.every * self.every
         latest = next(self._cron_ticks(until, reverse=True), None)
         if latest is None:
             return None
@@ -128,6 +126,10 @@ class Schedule:
             raise InvalidSchedule(f"the cron expression {self.cron!r} never comes true")
 
 
+ScheduleOption: TypeAlias = Schedule | str | timedelta | Sequence[Schedule | str | timedelta]
+"""What ``schedule=`` takes; a text is a cron expression in UTC."""
+
+
 def named_schedules(given: object, flow_slug: str) -> tuple[Schedule, ...]:
     """Return what ``schedule=`` of a flow says as schedules with names.
 
@@ -142,8 +144,10 @@ def named_schedules(given: object, flow_slug: str) -> tuple[Schedule, ...]:
     schedules = [_as_schedule(each) for each in several]
     names = [schedule.name for schedule in schedules]
     if len(schedules) > 1 and (None in names or len(set(names)) < len(names)):
-        raise InvalidSchedule("each of several schedules needs a name of its own: Schedule('0 9 * * *', name='morning')")
-    return tuple(schedule if schedule.name else _named(schedule, flow_slug) for schedule in schedules)
+        raise InvalidSchedule(
+            "each of several schedules needs a name of its own: Schedule('0 9 * * *', name='morning')"
+        )
+    return tuple(schedule if schedule.name else replace(schedule, name=flow_slug) for schedule in schedules)
 
 
 def _as_schedule(given: object) -> Schedule:
@@ -157,12 +161,6 @@ def _as_schedule(given: object) -> Schedule:
     raise InvalidSchedule(
         f"schedule takes a Schedule, a cron expression or a timedelta, or a list of them, not {shown(given)}"
     )
-
-
-def _named(schedule: Schedule, name: str) -> Schedule:
-    from dataclasses import replace
-
-    return replace(schedule, name=name)
 
 
 def _seconds(number: float) -> timedelta:
@@ -186,7 +184,9 @@ def _check_zone(name: object) -> None:
         ZoneInfo(name)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - whatever it is that was given, it names no zone
         meant = did_you_mean(name, available_timezones()) if isinstance(name, str) else ""
-        raise InvalidSchedule(f"there is no time zone {shown(name)}{meant}; they are named like Europe/Berlin") from None
+        raise InvalidSchedule(
+            f"there is no time zone {shown(name)}{meant}; they are named like Europe/Berlin"
+        ) from None
 
 
 def _check_cron(expression: str) -> None:

@@ -97,7 +97,10 @@ def _check(arguments: argparse.Namespace, flows: Sequence[NamedFlow]) -> int:
     """Tell what compiling would find; exit code 1 when it would find anything."""
     with session(arguments) as db:
         found = {
-            flow.definition.slug: db.ask(check_flow(flow.definition.slug, flow.definition.shape())) for flow in flows
+            flow.definition.slug: db.ask(
+                check_flow(flow.definition.slug, flow.definition.shape(), flow.definition.schedules)
+            )
+            for flow in flows
         }
     if arguments.json:
         print_json(_objects(found))
@@ -135,4 +138,4 @@ def remarks(compiled: Compiled) -> list[str]:
             f"queue made again ({', '.join(compiled.queues_restored)}), its tables were gone; tasks that waited in it "
             "come back by `pgflow-mp repair`"
         )
-    return said
+    return [*said, *compiled.schedules_changed]

@@ -20,6 +20,7 @@ from pgflow_mp.errors import FlowNotFound, InvalidInput, NotInstalled, NotPermit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_FLOW_IS_MISSING = ("runs_flow_slug_fkey", "schedules_flow_slug_fkey")
 _KEY_IN_DETAIL = "(flow_slug)=("
 
 # A queue is two tables (pgmq): its messages and its archive.
@@ -62,7 +63,7 @@ def _in_our_words(error: psycopg.Error, doing: str) -> PgflowError | None:
             )
         case postgres.InvalidSchemaName() | postgres.UndefinedFunction() | postgres.UndefinedTable():
             return _missing(error, doing)
-        case postgres.ForeignKeyViolation() if error.diag.constraint_name == "runs_flow_slug_fkey":
+        case postgres.ForeignKeyViolation() if error.diag.constraint_name in _FLOW_IS_MISSING:
             slug = (error.diag.message_detail or "").partition(_KEY_IN_DETAIL)[2].partition(")")[0]
             return FlowNotFound(
                 f"flow `{slug}` is not in this database; make it with `pgflow-mp compile MODULE` or `app.compile(flow)`"

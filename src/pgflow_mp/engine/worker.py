@@ -34,6 +34,7 @@ from pgflow_mp.engine.occupancy import HORIZON_SECONDS
 from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.returning import Returner, key_of_call
+from pgflow_mp.engine.schedules import Schedules
 from pgflow_mp.engine.settle import Settler
 from pgflow_mp.engine.status import WorkerStatus
 from pgflow_mp.engine.strangers import UNKNOWN_STEP_TIMEOUT, Strangers
@@ -185,6 +186,9 @@ class Worker:
             self._canceller.heard,
         )
         self._recovery = Recovery(self._links["recovery"], self._identity)
+        # A worker for some runs only has no business with others (D-24).
+        first = next(iter(self._worker_ids.values()), None)
+        self._schedules = None if only_runs else Schedules(self._links["recovery"], first)
         self._open_flows = set(self._flows)
 
     def _make_fleet(
@@ -334,7 +338,7 @@ class Worker:
         return register_workers(worker_ids, function_name=self._name, process=self._identity, version=__version__)
 
     def _loops(self) -> list[tuple[str, Coroutine[None, None, None]]]:
-        return [
+        loops = [
             ("claim", self._claimer.run()),
             ("settle", self._settler.run()),
             ("heartbeat", self._heart.run()),
@@ -343,6 +347,7 @@ class Worker:
             ("cancelling", self._canceller.run()),
             ("tail", self._return_tail()),
         ]
+        return loops if self._schedules is None else [*loops, ("schedules", self._schedules.run())]
 
     @staticmethod
     def _loop(name: str, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:

@@ -8,6 +8,7 @@ from pgflow_mp.client.aio.definitions import AsyncDefinitions
 from pgflow_mp.client.aio.jobs import AsyncJobs
 from pgflow_mp.client.aio.operations import AsyncOperations
 from pgflow_mp.client.aio.runs import AsyncRuns
+from pgflow_mp.client.aio.schedules import AsyncSchedules
 from pgflow_mp.client.threads import in_thread_async
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ CORE_VERSION = "0.17.1"
 class AsyncPgFlow(
     AsyncRuns,
     AsyncJobs,
+    AsyncSchedules,
     AsyncOperations,
     AsyncDefinitions,
 ):

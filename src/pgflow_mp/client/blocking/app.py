@@ -9,6 +9,7 @@ from pgflow_mp.client.blocking.definitions import Definitions
 from pgflow_mp.client.blocking.jobs import Jobs
 from pgflow_mp.client.blocking.operations import Operations
 from pgflow_mp.client.blocking.runs import Runs
+from pgflow_mp.client.blocking.schedules import Schedules
 from pgflow_mp.client.threads import in_thread
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ CORE_VERSION = "0.17.1"
 class PgFlow(
     Runs,
     Jobs,
+    Schedules,
     Operations,
     Definitions,
 ):

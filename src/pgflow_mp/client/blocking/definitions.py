@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from pgflow_mp.client.arguments import FlowRef, slug_of
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.telling import is_committed
-from pgflow_mp.core.queries import definitions
+from pgflow_mp.core.queries import definitions, schedules
 from pgflow_mp.errors import FlowNotFound, ShapeMismatch
 from pgflow_mp.flow import Flow, as_definition
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pgflow_mp.client.joining import Conn
     from pgflow_mp.core.queries.definitions import Compiled
     from pgflow_mp.definition import FlowDefinition
@@ -43,7 +45,11 @@ class Definitions(Face):
         definition = as_definition(flow)
         compiled = self._connections.run(
             definitions.compile_flow(
-                definition.slug, definition.shape(), recompile=recompile, is_job=definition.is_job
+                definition.slug,
+                definition.shape(),
+                recompile=recompile,
+                is_job=definition.is_job,
+                schedules=definition.schedules,
             ),
             conn,
             doing=f"compiling flow `{definition.slug}`",
@@ -68,6 +74,34 @@ class Definitions(Face):
         existed = self._connections.run(definitions.delete_flow(slug), conn, doing=f"deleting flow `{slug}`")
         if not existed:
             raise FlowNotFound(f"flow `{slug}` is not in this database; nothing was deleted")
+
+    def pause_flow(self, flow: FlowRef, *, conn: Conn | None = None) -> None:
+        """Let workers of pgflow-mp claim no task of the flow, and its schedules start nothing, until it is resumed.
+
+        What runs goes on to its end, and runs can be started: they wait. Workers of other languages do not know of
+        pauses and go on (D-20).
+
+        Raises:
+            FlowNotFound: The database has no such flow.
+        """
+        self._pause(slug_of(flow), conn, paused=True)
+
+    def resume_flow(self, flow: FlowRef, *, conn: Conn | None = None) -> None:
+        """Let a paused flow go on; what its schedules missed is not caught up. One that is not paused stays so.
+
+        Raises:
+            FlowNotFound: The database has no such flow.
+        """
+        self._pause(slug_of(flow), conn, paused=False)
+
+    def paused_flows(self, *, conn: Conn | None = None) -> dict[str, datetime]:
+        """Return the flows that are paused, by slug, and since when."""
+        return self._connections.run(schedules.paused_flows(), conn, doing="reading which flows are paused")
+
+    def _pause(self, slug: str, conn: Conn | None, *, paused: bool) -> None:
+        doing = f"{'pausing' if paused else 'resuming'} flow `{slug}`"
+        if not self._connections.run(schedules.pause_flow(slug, paused=paused), conn, doing=doing):
+            raise FlowNotFound(f"flow `{slug}` is not in this database; nothing was changed")
 
     def list_flows(self) -> list[FlowDefinition]:
         """Return the flows that this object was made with."""

@@ -8,10 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.core.statement import Row, Statement, value
+from pgflow_mp.schedule import as_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
+
+    from pgflow_mp.schedule import Schedule
 
 __all__ = [
     "Compiled",
@@ -39,12 +42,14 @@ class Compiled:
         differences: Between the definition and what is, or was, stored; one sentence each (core 6.2).
         options_changed: Options that were updated in place, such as ``timeout of step charge: 60 -> 120``.
         queues_restored: Queues that were made again, empty, because somebody had dropped their tables.
+        schedules_changed: What was done to schedules that the flow declares, such as ``schedule nightly is set``.
     """
 
     status: str
     differences: tuple[str, ...]
     options_changed: tuple[str, ...]
     queues_restored: tuple[str, ...] = ()
+    schedules_changed: tuple[str, ...] = ()
 
     @property
     def nothing_to_do(self) -> bool:
@@ -85,7 +90,12 @@ class StoredFlow:
 
 
 def compile_flow(
-    slug: str, shape: Mapping[str, Any], *, recompile: bool = False, is_job: bool = False
+    slug: str,
+    shape: Mapping[str, Any],
+    *,
+    recompile: bool = False,
+    is_job: bool = False,
+    schedules: Sequence[Schedule] | None = None,
 ) -> Statement[Compiled]:
     """Make a flow that is missing, verify one that is there, update its options in place (D-17).
 
@@ -94,12 +104,14 @@ def compile_flow(
         shape: Its steps and options, as core section 6 writes them.
         recompile: Replace a flow of another shape; its runs are lost.
         is_job: Mark it as a job (`flows.flow_type`), for those who list jobs.
+        schedules: Those that it declares; None leaves all as they are.
 
     Raises:
         psycopg.errors.RaiseException: (when executed) A slug is bad, or a queue is too long or taken.
     """
-    sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean, %s::text)::text"
-    return Statement(sql, (slug, json.dumps(shape), recompile, "job" if is_job else "flow"), _read_compiled)
+    sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean, %s::text, %s::jsonb)::text"
+    params = (slug, json.dumps(shape), recompile, "job" if is_job else "flow", _as_json(schedules))
+    return Statement(sql, params, _read_compiled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +140,16 @@ def flow_activity() -> Statement[dict[str, FlowActivity]]:
     )
 
 
-def check_flow(slug: str, shape: Mapping[str, Any]) -> Statement[Compiled]:
+def check_flow(slug: str, shape: Mapping[str, Any], schedules: Sequence[Schedule] | None = None) -> Statement[Compiled]:
     """Tell what compiling the flow would find, and change nothing: verified, mismatch or missing.
 
     Args:
         slug: The flow's slug.
         shape: Its steps and options, as core section 6 writes them.
+        schedules: Those that it declares; None leaves all as they are.
     """
-    return Statement(
-        "select pgflow_mp.check_flow(%s::text, %s::jsonb)::text", (slug, json.dumps(shape)), _read_compiled
-    )
+    sql = "select pgflow_mp.check_flow(%s::text, %s::jsonb, %s::jsonb)::text"
+    return Statement(sql, (slug, json.dumps(shape), _as_json(schedules)), _read_compiled)
 
 
 def flow_exists(slug: str) -> Statement[bool]:
@@ -174,6 +186,10 @@ def list_slugs() -> Statement[list[str]]:
     return Statement(sql, (), lambda found: [slug for (slug,) in found])
 
 
+def _as_json(schedules: Sequence[Schedule] | None) -> str | None:
+    return None if schedules is None else json.dumps([as_mapping(schedule) for schedule in schedules])
+
+
 def _read_compiled(found: list[Row]) -> Compiled:
     answer = json.loads(found[0][0])
     return Compiled(
@@ -181,6 +197,7 @@ def _read_compiled(found: list[Row]) -> Compiled:
         tuple(answer["differences"]),
         tuple(answer["options_changed"]),
         tuple(answer["queues_restored"]),
+        tuple(answer["schedules_changed"]),
     )
 
 

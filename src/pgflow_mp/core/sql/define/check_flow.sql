@@ -1,7 +1,7 @@
--- Tells what compile_flow would find, and changes nothing: {status, differences, options_changed, queues_restored}. The
--- status is verified, mismatch or missing; the options and the queues are those that compiling would set and make again.
+-- Tells what compile_flow would find, and changes nothing: {status, differences, options_changed, queues_restored,
+-- schedules_changed}. The status is verified, mismatch or missing; the options and the queues are those that compiling would set and make again.
 -- Takes no lock and no right to write. Rule: D-17.
-create or replace function pgflow_mp.check_flow(flow_slug text, shape jsonb)
+create or replace function pgflow_mp.check_flow(flow_slug text, shape jsonb, schedules jsonb default null)
 returns jsonb
 language plpgsql
 stable
@@ -26,7 +26,11 @@ begin
       when stored_mode is null or cardinality(differences) > 0 then '{}'
       else pgflow_mp._option_differences(check_flow.flow_slug, shape)
     end,
-    'queues_restored', pgflow_mp._missing_queues(check_flow.flow_slug)
+    'queues_restored', pgflow_mp._missing_queues(check_flow.flow_slug),
+    'schedules_changed', array(
+      select d.said from pgflow_mp._schedule_differences(check_flow.flow_slug, coalesce(check_flow.schedules, '[]')) as d
+      where check_flow.schedules is not null
+    )
   );
 end;
 $$;

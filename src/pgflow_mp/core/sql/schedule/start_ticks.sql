@@ -1,6 +1,6 @@
 -- Starts a run for each of the given ticks of schedules and notes how far these have been considered, in one transaction:
--- schedule i was considered up to before[i] when the caller looked, now up to after[i], and is due again at next_at[i].
--- Ticks are given apart: tick j, at tick_at[j], is of schedule number of_schedule[j] and starts run run_ids[j].
+-- schedule i was considered up to before[i] when the caller looked, now up to after[i], and is due again at next_ats[i].
+-- Ticks are given apart: tick j, at tick_ats[j], is of schedule number of_schedule[j] and starts run run_ids[j].
 -- Returns the runs that were started.
 --
 -- Exactly one start for a tick, however many workers call this at once: whoever has the row of the schedule goes on only
@@ -9,8 +9,8 @@
 -- Ticks are remembered for a week; the clock would have to go back further to start one again.
 -- Locks flows before schedules, as deleting a flow does.
 create or replace function pgflow_mp.start_ticks(
-  worker_id uuid, names text[], before timestamptz[], after timestamptz[], next_at timestamptz[],
-  of_schedule int[], tick_at timestamptz[], run_ids uuid[]
+  worker_id uuid, names text[], before timestamptz[], after timestamptz[], next_ats timestamptz[],
+  of_schedule int[], tick_ats timestamptz[], run_ids uuid[]
 )
 returns table (schedule_name text, flow_slug text, tick_at timestamptz, run_id uuid, error text)
 language plpgsql
@@ -34,7 +34,7 @@ begin
 
   for schedule in
     select given.place, s.schedule_name, s.flow_slug, s.input, given.after, given.next_at
-    from unnest(start_ticks.names, start_ticks.before, start_ticks.after, start_ticks.next_at) with ordinality
+    from unnest(start_ticks.names, start_ticks.before, start_ticks.after, start_ticks.next_ats) with ordinality
       as given (name, before, after, next_at, place)
     join pgflow_mp.schedules as s on s.schedule_name = given.name and s.considered_at = given.before
     where s.paused_at is null
@@ -47,7 +47,7 @@ begin
       with tick as (
         insert into pgflow_mp.ticks (schedule_name, tick_at, run_id, worker_id)
         select schedule.schedule_name, given.tick_at, given.run_id, start_ticks.worker_id
-        from unnest(start_ticks.of_schedule, start_ticks.tick_at, start_ticks.run_ids)
+        from unnest(start_ticks.of_schedule, start_ticks.tick_ats, start_ticks.run_ids)
           as given (of_schedule, tick_at, run_id)
         where given.of_schedule = schedule.place
         on conflict on constraint ticks_pkey do nothing

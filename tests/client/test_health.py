@@ -7,7 +7,7 @@ import uuid
 
 import pytest
 
-from pgflow_mp import Flow, PgFlow, step
+from pgflow_mp import Flow, FlowNotFound, PgFlow, step
 from pgflow_mp.core.queries.workers import Process, register_workers
 from pgflow_mp.core.statement import execute
 
@@ -67,6 +67,19 @@ def test_tasks_that_wait_without_a_worker_are_a_problem_until_one_lives(app, pgf
     report = app.health_check()
     assert report.ok
     assert report.flows[0].live_workers == 1
+
+
+def test_a_paused_flow_is_told_and_its_waiting_tasks_are_no_problem(app, pgflow_conn):
+    app.start_flow(Watched)
+    pgflow_conn.execute("update pgmq.q_watched set vt = now() - interval '1 minute'")
+    app.pause_flow(Watched)
+    report = app.health_check()
+    assert report.ok
+    assert [flow.paused_at for flow in report.flows] == [app.paused_flows()["watched"]]
+    app.resume_flow("watched")
+    assert app.health_check().flows[0].paused_at is None
+    with pytest.raises(FlowNotFound, match="flow `nobody` is not in this database; nothing was changed"):
+        app.pause_flow("nobody")
 
 
 def test_workers_are_judged_by_their_silence(app, pgflow_conn):

@@ -103,13 +103,15 @@ def test_shown_tests_pass(name, tmp_path, server_dsn):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_program_of_jobs_md_runs(tmp_path, pgflow_dsn):
+def test_the_programs_of_jobs_md_run(tmp_path, pgflow_dsn):
     write_files(ROOT / "docs/jobs.md", tmp_path)
-    compile_flows(tmp_path, pgflow_dsn, "mails.py")
-    done = run([sys.executable, "signup.py"], tmp_path, PGFLOW_DSN=pgflow_dsn)
-    assert done.returncode == 0, done.stderr
+    compile_flows(tmp_path, pgflow_dsn, "mails.py", "nightly.py")
+    (pausing,) = [block for block in blocks(ROOT / "docs/jobs.md", "python") if "pause_flow(" in block.text]
+    for arguments in (["signup.py"], ["customers.py"], ["-c", pausing.text]):
+        done = run([sys.executable, *arguments], tmp_path, PGFLOW_DSN=pgflow_dsn)
+        assert done.returncode == 0, done.stderr
     with psycopg.connect(pgflow_dsn) as conn:
-        assert conn.execute("select count(*) from pgflow.runs").fetchone() == (5,)
+        assert conn.execute("select count(*) from pgflow.runs").fetchone() == (6,)
 
 
 def test_sql_in_operating_md_runs(pgflow_dsn):

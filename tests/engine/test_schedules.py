@@ -24,6 +24,7 @@ from pgflow_mp import (
 from pgflow_mp.core.queries.schedules import due_schedules
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine import schedules
+from pgflow_mp.hooks import hookimpl
 from tests.engine.harness import eventually, serving, working
 
 MONDAY = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
@@ -412,8 +413,16 @@ def test_a_worker_starts_what_is_due_without_being_asked(app, pgflow_dsn, pgflow
     app.compile(report)
     app.schedule(report, "due", every=1)
     pgflow_conn.execute("update pgflow_mp.schedules set considered_at = considered_at - interval '10 seconds'")
-    with working(pgflow_dsn, report):
+    heard = []
+
+    class Hears:
+        @hookimpl
+        def pgflow_run_started(self, run):
+            heard.append(run.flow_slug)
+
+    with working(pgflow_dsn, report, plugins=[Hears()]):
         eventually(lambda: "completed" in dict(pgflow_conn.execute("select status, 1 from pgflow.runs").fetchall()))
+    assert set(heard) == {"report"}
 
 
 @pytest.mark.slow

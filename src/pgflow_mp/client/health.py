@@ -69,6 +69,7 @@ class FlowHealth:
         ready: Messages that a worker could take now.
         invisible: Messages that are delayed, wait for a retry, or are with a worker.
         oldest_seconds: How long the message that has been ready for longest has waited; None where none is.
+        paused_at: Since when workers of pgflow-mp leave it alone (D-20); None when it is not paused.
     """
 
     slug: str
@@ -76,6 +77,7 @@ class FlowHealth:
     ready: int
     invisible: int
     oldest_seconds: float | None
+    paused_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def _flows(found: Findings, workers: tuple[WorkerHealth, ...]) -> Iterator[FlowH
             ready=sum(depth.ready for depth in depths),
             invisible=sum(depth.invisible for depth in depths),
             oldest_seconds=max(waits, default=None),
+            paused_at=found.paused.get(slug),
         )
 
 
@@ -187,6 +190,8 @@ def _of_queues(found: Findings) -> Iterator[str]:
 
 def _of_flows(flows: tuple[FlowHealth, ...]) -> Iterator[str]:
     for flow in flows:
+        if flow.paused_at is not None:
+            continue  # somebody wants it so
         if not flow.live_workers and flow.oldest_seconds is not None and flow.oldest_seconds > WAITING_SECONDS:
             yield (
                 f"flow `{flow.slug}`: {flow.ready} {'task waits' if flow.ready == 1 else 'tasks wait'}, one for "

@@ -15,7 +15,7 @@ import psycopg
 from pgflow_mp.hooks.deciders import run_carriers
 from pgflow_mp.hooks.events import RunInfo
 from pgflow_mp.hooks.manager import Plugins
-from pgflow_mp.hooks.observers import Direct
+from pgflow_mp.hooks.observers import Direct, tell_started
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,12 +61,7 @@ class Telling:
     def started(self, flow_slug: str, run: StartedRun, error: str = "") -> None:
         """Tell of a run that was started, and that it has ended, where it had nothing to do."""
         info = RunInfo(flow_slug, run.run_id, run.started_at)
-        self._observers.tell("pgflow_run_started", run=info)
-        ended = RunInfo(flow_slug, run.run_id, run.started_at, run.ended_at)
-        if run.status == "completed":
-            self._observers.tell("pgflow_run_completed", run=ended)
-        elif run.status == "failed":
-            self._observers.tell("pgflow_run_failed", run=ended, error=error)
+        tell_started(self._observers, info, run.status, run.ended_at, error)
 
     def compiled(self, flow_slug: str, compiled: Compiled) -> None:
         """Tell of a flow that was compiled."""

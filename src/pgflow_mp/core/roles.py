@@ -48,6 +48,12 @@ _CLIENT_FUNCTIONS = (
     "pgflow_mp.active_runs",
     "pgflow_mp.worker_details",
     "pgflow_mp.flow_activity",
+    "pgflow_mp.paused_flows",
+    "pgflow_mp.set_schedule",
+    "pgflow_mp.list_schedules",
+    "pgflow_mp.pause_schedule",
+    "pgflow_mp.run_schedule",
+    "pgflow_mp.delete_schedule",
 )
 # Who may execute this one is a worker; nobody else needs it.
 _WORKER_MARK = "pgflow_mp.held_tasks"

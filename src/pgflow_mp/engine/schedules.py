@@ -20,6 +20,8 @@ import psycopg
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.schedules import Progress, due_schedules, start_ticks
 from pgflow_mp.engine.backoff import Backoff
+from pgflow_mp.hooks.events import RunInfo
+from pgflow_mp.hooks.observers import tell_started
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pgflow_mp.core.queries.schedules import DueSchedules, Seen, StartedTick
     from pgflow_mp.core.statement import Statement
     from pgflow_mp.engine.link import Link
+    from pgflow_mp.hooks.observers import Observers
 
 logger = logging.getLogger("pgflow_mp.schedules")
 
@@ -48,11 +51,13 @@ class Schedules:
     Args:
         link: A connection; its statements are few.
         worker_id: Named in the ticks that this worker starts.
+        observers: Are told of the runs.
     """
 
-    def __init__(self, link: Link, worker_id: UUID | None = None) -> None:
+    def __init__(self, link: Link, worker_id: UUID | None, observers: Observers) -> None:
         self._link = link
         self._worker_id = worker_id
+        self._observers = observers
 
     async def run(self) -> None:
         """Start what is due until cancelled."""
@@ -75,8 +80,16 @@ class Schedules:
             return LOOK_SECONDS if due.wait is None else min(max(due.wait, 0), LOOK_SECONDS)
         started = await self._link.run(statement)
         for tick in started:
-            tell(tick)
+            self._tell(tick)
         return 0 if started else SOON_SECONDS
+
+    def _tell(self, tick: StartedTick) -> None:
+        if tick.run is None:
+            logger.error("schedule %s could not start %s: %s", tick.schedule_name, tick.flow_slug, tick.error)
+            return
+        logger.info("schedule %s has started run %s of %s", tick.schedule_name, tick.run.run_id, tick.flow_slug)
+        info = RunInfo(tick.flow_slug, tick.run.run_id, tick.run.started_at)
+        tell_started(self._observers, info, tick.run.status, tick.run.ended_at)
 
 
 def starting(due: DueSchedules, worker_id: UUID | None = None) -> Statement[list[StartedTick]] | None:
@@ -102,14 +115,6 @@ def progress_of(seen: Seen, now: datetime) -> Progress:
     latest = schedule.latest_tick(now, starts_at)
     missed = latest is None or latest <= seen.considered_at or (schedule.catch_up == "skip" and now - latest > LATE)
     return Progress(seen, now, schedule.next_tick(now, starts_at), () if latest is None or missed else (latest,))
-
-
-def tell(tick: StartedTick) -> None:
-    """Log what a tick has done."""
-    if tick.error is None:
-        logger.info("schedule %s has started run %s of %s", tick.schedule_name, tick.run_id, tick.flow_slug)
-    else:
-        logger.error("schedule %s could not start %s: %s", tick.schedule_name, tick.flow_slug, tick.error)
 
 
 def _ticks_between(seen: Seen, now: datetime) -> Sequence[datetime]:

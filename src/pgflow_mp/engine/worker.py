@@ -188,7 +188,7 @@ class Worker:
         self._recovery = Recovery(self._links["recovery"], self._identity)
         # A worker for some runs only has no business with others (D-24).
         first = next(iter(self._worker_ids.values()), None)
-        self._schedules = None if only_runs else Schedules(self._links["recovery"], first)
+        self._schedules = None if only_runs else Schedules(self._links["recovery"], first, self._observers)
         self._open_flows = set(self._flows)
 
     def _make_fleet(

@@ -15,11 +15,15 @@ import logging
 import queue
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pgflow_mp.hooks.specs import OBSERVERS
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pgflow_mp.hooks.events import RunInfo
     from pgflow_mp.hooks.manager import Plugins
 
 logger = logging.getLogger("pgflow_mp.hooks")
@@ -42,6 +46,24 @@ class Observers(Protocol):
     def tell(self, hook: str, /, **event: Any) -> None:
         """Tell an event; never raises what an observer raises."""
         ...
+
+
+def tell_started(observers: Observers, run: RunInfo, status: str, ended_at: datetime | None, error: str = "") -> None:
+    """Tell of a run that was started, and that it has ended, where it had nothing to do.
+
+    Args:
+        observers: Whom to tell.
+        run: The run as it was started.
+        status: The run's status after its start.
+        ended_at: When it ended; None while it goes on.
+        error: Why it failed, if it did.
+    """
+    observers.tell("pgflow_run_started", run=run)
+    ended = replace(run, ended_at=ended_at)
+    if status == "completed":
+        observers.tell("pgflow_run_completed", run=ended)
+    elif status == "failed":
+        observers.tell("pgflow_run_failed", run=ended, error=error)
 
 
 class Direct:

@@ -205,7 +205,7 @@ def pgflow_step_skipped(step: StepInfo, reason: str) -> None:
 
 @hookspec
 def pgflow_run_started(run: RunInfo) -> None:
-    """Observer, in the client that started it: a run is in the database, and its first tasks are queued.
+    """Observer, in the client, or by schedule the worker, that started it: a run is stored, its first tasks are queued.
 
     Not told of a run that was started in the caller's own transaction (`conn=`) and is not committed yet: nobody knows
     whether it will be. Runs that others start (SQL, other languages) have no such moment here.

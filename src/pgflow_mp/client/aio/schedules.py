@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.face import AsyncFace
 from pgflow_mp.client.arguments import NO_INPUT, FlowRef, slug_of
+from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import schedules
 from pgflow_mp.errors import ScheduleNotFound
 from pgflow_mp.ids import new_id
@@ -116,7 +117,10 @@ class AsyncSchedules(AsyncFace):
         )
         if started is None:
             raise _no_schedule(name)
-        return started
+        flow_slug, run = started
+        if is_committed(conn):
+            await self._tell(flow_slug, run, conn)
+        return run.run_id
 
     async def delete_schedule(self, name: str, *, conn: AsyncConn | None = None) -> None:
         """Delete a schedule; the runs that it started stay.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.client.arguments import NO_INPUT, FlowRef, slug_of
 from pgflow_mp.client.blocking.face import Face
+from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import schedules
 from pgflow_mp.errors import ScheduleNotFound
 from pgflow_mp.ids import new_id
@@ -115,7 +116,10 @@ class Schedules(Face):
         )
         if started is None:
             raise _no_schedule(name)
-        return started
+        flow_slug, run = started
+        if is_committed(conn):
+            self._tell(flow_slug, run, conn)
+        return run.run_id
 
     def delete_schedule(self, name: str, *, conn: Conn | None = None) -> None:
         """Delete a schedule; the runs that it started stay.

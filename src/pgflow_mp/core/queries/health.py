@@ -74,12 +74,14 @@ class Findings:
         workers: Those heard of within an hour, by queue.
         queues: The queues of all flows by flow, also those whose tables are missing.
         depths: What waits in the queues that exist.
+        paused: Since when flows are paused, of those that are.
     """
 
     installation: Installation
     workers: tuple[WorkerRow, ...]
     queues: Mapping[str, frozenset[str]]
     depths: tuple[QueueDepth, ...]
+    paused: Mapping[str, datetime]
 
 
 _FINDINGS = """
@@ -89,7 +91,8 @@ select
   (select json_agg(json_build_object('slug', f ->> 'flow_slug', 'mode', f ->> 'queue_mode',
      'queues', (select json_agg(s ->> 'queue_name') from jsonb_array_elements(f -> 'steps') as s)))
    from pgflow_mp.flow_details() as f),
-  (select json_agg(d) from pgflow_mp.queue_depths() as d)
+  (select json_agg(d) from pgflow_mp.queue_depths() as d),
+  (select json_object_agg(p.flow_slug, p.paused_at) from pgflow_mp.paused_flows() as p)
 """
 
 
@@ -99,12 +102,13 @@ def findings() -> Statement[Findings]:
 
 
 def _read(found: list[Row]) -> Findings:
-    installation, workers, flows, depths = found[0]
+    installation, workers, flows, depths, paused = found[0]
     return Findings(
         installation=Installation(**installation),
         workers=tuple(_worker(row) for row in workers or ()),
         queues={flow["slug"]: _queues(flow) for flow in flows or ()},
         depths=tuple(QueueDepth(**row) for row in depths or ()),
+        paused={slug: datetime.fromisoformat(at) for slug, at in (paused or {}).items()},
     )
 
 

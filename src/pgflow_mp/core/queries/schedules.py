@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from pgflow_mp.core.queries.runs import StartedRun
 from pgflow_mp.core.statement import Row, Statement, value
 from pgflow_mp.schedule import NEVER, CatchUp, Schedule, as_mapping
 
@@ -136,15 +137,15 @@ class StartedTick:
         schedule_name: The schedule.
         flow_slug: The flow.
         tick_at: When it was due.
-        run_id: The run that it started.
-        error: Why it started none; None when it did.
+        error: Why it started no run; None when it did.
+        run: The run; None when it started none.
     """
 
     schedule_name: str
     flow_slug: str
     tick_at: datetime
-    run_id: UUID
     error: str | None
+    run: StartedRun | None
 
 
 _DUE = """
@@ -159,7 +160,7 @@ def due_schedules() -> Statement[DueSchedules]:
 
 
 _START = """
-select schedule_name, flow_slug, tick_at, run_id, error
+select schedule_name, flow_slug, tick_at, error, run_id, status, started_at, ended_at
 from pgflow_mp.start_ticks(
   worker_id => %s::uuid, names => %s::text[], before => %s::timestamptz[], after => %s::timestamptz[],
   next_ats => %s::timestamptz[], of_schedule => %s::int[], tick_ats => %s::timestamptz[], run_ids => %s::uuid[]
@@ -188,7 +189,7 @@ def start_ticks(
         [tick for _, tick in ticks],
         list(run_ids),
     )
-    return Statement(_START, params, lambda found: [StartedTick(*row) for row in found])
+    return Statement(_START, params, lambda found: [_read_tick(*row) for row in found])
 
 
 def set_schedule(flow_slug: str, schedule: Schedule) -> Statement[StoredSchedule]:
@@ -213,9 +214,15 @@ def pause_schedule(name: str, *, paused: bool) -> Statement[bool]:
     return Statement("select pgflow_mp.pause_schedule(%s::text, %s::boolean)", (name, paused), value)
 
 
-def run_schedule(name: str, run_id: UUID) -> Statement[UUID | None]:
-    """Start a run of a schedule now; return its id, None when there is no such schedule."""
-    return Statement("select pgflow_mp.run_schedule(%s::text, %s::uuid)", (name, run_id), value)
+_RUN = """
+select flow_slug, run_id, status, started_at, coalesce(completed_at, failed_at)
+from pgflow_mp.run_schedule(%s::text, %s::uuid)
+"""
+
+
+def run_schedule(name: str, run_id: UUID) -> Statement[tuple[str, StartedRun] | None]:
+    """Start a run of a schedule now; return its flow and the run, None when there is no such schedule."""
+    return Statement(_RUN, (name, run_id), lambda found: (found[0][0], StartedRun(*found[0][1:])) if found else None)
 
 
 def delete_schedule(name: str) -> Statement[bool]:
@@ -237,6 +244,10 @@ def _read_due(found: list[Row]) -> DueSchedules:
     now, wait = found[0][:2]
     schedules = tuple(Seen(*row[2:]) for row in found if row[2] is not None)
     return DueSchedules(now.astimezone(UTC), wait, schedules)
+
+
+def _read_tick(schedule_name: str, flow_slug: str, tick_at: datetime, error: str | None, *run: Any) -> StartedTick:
+    return StartedTick(schedule_name, flow_slug, tick_at, error, None if error else StartedRun(*run))
 
 
 def _read_schedule(row: Row) -> StoredSchedule:

@@ -1,7 +1,7 @@
 -- Starts a run for each of the given ticks of schedules and notes how far these have been considered, in one transaction:
 -- schedule i was considered up to before[i] when the caller looked, now up to after[i], and is due again at next_ats[i].
 -- Ticks are given apart: tick j, at tick_ats[j], is of schedule number of_schedule[j] and starts run run_ids[j].
--- Returns the runs that were started.
+-- Returns the ticks that have come, and the runs that they started; or the error, and no status.
 --
 -- Exactly one start for a tick, however many workers call this at once: whoever has the row of the schedule goes on only
 -- if it is as the caller saw it, others pass it over; and a tick has a key of its own. A schedule whose flow refuses the
@@ -12,7 +12,10 @@ create or replace function pgflow_mp.start_ticks(
   worker_id uuid, names text[], before timestamptz[], after timestamptz[], next_ats timestamptz[],
   of_schedule int[], tick_ats timestamptz[], run_ids uuid[]
 )
-returns table (schedule_name text, flow_slug text, tick_at timestamptz, run_id uuid, error text)
+returns table (
+  schedule_name text, flow_slug text, tick_at timestamptz, error text,
+  run_id uuid, status text, started_at timestamptz, ended_at timestamptz
+)
 language plpgsql
 security definer
 set search_path = ''
@@ -75,8 +78,12 @@ begin
       and t.tick_at < schedule.after - interval '7 days';
 
     return query
-      select schedule.schedule_name, schedule.flow_slug, started.tick_at, started.run_id, refusal
-      from unnest(times, ids) as started (tick_at, run_id);
+      select
+        schedule.schedule_name, schedule.flow_slug, started.tick_at, refusal,
+        started.run_id, r.status, r.started_at, coalesce(r.completed_at, r.failed_at)
+      from unnest(times, ids) as started (tick_at, run_id)
+      left join pgflow.runs as r on r.run_id = started.run_id
+      order by started.tick_at;
   end loop;
 end;
 $$;

@@ -96,6 +96,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("processes", "children of the process executor (default 2)", metavar="N")
     add("keep", "keep the database of a failed test and say how to open it", action="store_const", const=True)
 
+    add("reuse", "keep the server's data and the template for the next session", action="store_const", const=True)
+
     def flag(name: str, text: str) -> None:
         group.addoption(f"--pgflow-{name}", dest=f"pgflow_{name.replace('-', '_')}", action="store_true", help=text)
 
@@ -114,7 +116,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Say what was asked for, and nothing where nothing was: the plugin may be loaded and not used at all."""
-    names = ("server", "isolation", "executor", "timeout", "keep")
+    names = ("server", "isolation", "executor", "timeout", "keep", "reuse")
     asked = {name: config.getoption(f"pgflow_{name}") or config.getini(f"pgflow_{name}") for name in names}
     told = [f"{name} {value}" for name, value in asked.items() if value]
     if config.getoption("pgflow_dsn") or os.environ.get("PGFLOW_TEST_DSN") or config.getini("pgflow_dsn"):
@@ -184,7 +186,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pgflow_settings() -> dict[str, Any]:
     """Settings of the pgflow plugin: override this in a conftest.py and return a dict.
 
-    Keys: dsn, server, image, isolation, executor, timeout, processes, keep, setup. The command line and
+    Keys: dsn, server, image, isolation, executor, timeout, processes, keep, reuse, setup. The command line and
     PGFLOW_TEST_DSN come before it, the ini file after it. There is one server and one template for a session,
     so dsn, server, image and setup belong into the conftest.py at the root.
     """

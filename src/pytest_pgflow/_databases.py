@@ -61,6 +61,9 @@ _ABANDONED = """
 """
 
 
+_TEMPLATES = "select datname from pg_database where datname ~ '^pgflow_template_[0-9a-f]{12}$' and datname <> %s"
+
+
 @dataclass(frozen=True, slots=True)
 class Lasting:
     """A database that tests share one after the other.
@@ -82,7 +85,9 @@ class Databases:
         session: Eight letters or digits, the same in all xdist workers of the session, different in others.
         worker: The xdist worker, or ``main``.
         setup: Called with the DSN of the new template, to add what the application under test needs.
-        shared: Whether others use the server too, and its leftovers matter.
+        shared: Whether others use the server too, now or later, and its leftovers matter.
+        hasty: Whether the server's data may be lost, so that what it writes need not be logged.
+        lasting: Whether the template stays for the next session.
     """
 
     def __init__(
@@ -93,12 +98,16 @@ class Databases:
         worker: str = "main",
         setup: Callable[[str], object] | None = None,
         shared: bool = True,
+        hasty: bool = False,
+        lasting: bool = False,
     ) -> None:
         self._dsn = dsn
         self._session = session
         self._worker = worker
         self._setup = setup
         self._shared = shared
+        self._hasty = hasty
+        self._lasts = lasting
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._template: str | None = None
         self._lasting: dict[str, Lasting] = {}
@@ -144,7 +153,7 @@ class Databases:
         with suppress(psycopg.OperationalError, DatabaseUnreachable):
             for name in sorted(self._alive):
                 self._order("drop database if exists {} with (force)", name)
-            if self._template and self._shared:
+            if self._template and self._shared and not self._lasts:
                 self._drop_template(self._template)
         self._connection.close()
         self._connection = None
@@ -162,8 +171,8 @@ class Databases:
         raise RuntimeError(f"the template database {template} disappeared three times in a row")
 
     def _clone_statement(self) -> LiteralString:
-        """Copying files takes two checkpoints and no WAL: fast on a throw-away server, bad manners on a shared one."""
-        if self._shared or self._admin().info.server_version < _STRATEGIES_SINCE:
+        """Copying files takes two checkpoints and no WAL: fast where no disk waits, bad manners on a real server."""
+        if not self._hasty or self._admin().info.server_version < _STRATEGIES_SINCE:
             return "create database {} template {}"
         return "create database {} template {} strategy file_copy"
 
@@ -179,6 +188,8 @@ class Databases:
         try:
             if not self._exists(name):
                 self._order("alter database {} rename to {}", self._build(self._next_name()), name)
+                if self._hasty and self._lasts:
+                    self._drop_former_templates(name)
         finally:
             admin.execute("select pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])
         self._template = name
@@ -222,6 +233,16 @@ class Databases:
                 self._order("drop database if exists {}", name)
         finally:
             admin.execute("select pg_advisory_unlock(%s)", [_TEMPLATE_LOCK])
+
+    def _drop_former_templates(self, newest: str) -> None:
+        """Drop the templates of other versions of the SQL, which would gather on a server that is used again.
+
+        A session of another version that misses its own makes it again.
+        """
+        found = self._admin().execute(_TEMPLATES, [newest]).fetchall()
+        for (name,) in found:
+            with suppress(pg_errors.ObjectInUse):
+                self._order("drop database if exists {}", name)
 
     def _exists(self, name: str) -> bool:
         return self._admin().execute("select from pg_database where datname = %s", [name]).fetchone() is not None

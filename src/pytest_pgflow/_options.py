@@ -44,6 +44,7 @@ class Settings:
         timeout: Seconds that one ``flow_runner.run`` may take.
         processes: Children of the process executor.
         keep: Whether the database of a failed test outlives the session.
+        reuse: Whether server and template stay for the next session.
         setup: Called with the DSN of the template before it is cloned: the place for the tables of the
             application under test. Only ``pgflow_settings`` can give it.
     """
@@ -57,6 +58,7 @@ class Settings:
     timeout: float = 10.0
     processes: int = 2
     keep: bool = False
+    reuse: bool = False
     setup: Callable[[str], object] | None = None
 
 
@@ -117,6 +119,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "timeout": _seconds,
     "processes": _count,
     "keep": _flag,
+    "reuse": _flag,
     "setup": _callable,
 }
 
@@ -157,7 +160,10 @@ def settle(config: pytest.Config, given: Mapping[str, Any]) -> Settings:
     _refuse_unknown(given)
     said = {name: _closest(config, given, name) for name in CHECKS}
     _choose_one(said)
-    return Settings(**{name: _checked(name, item) for name, item in said.items() if item.rank != _DEFAULT})
+    settings = Settings(**{name: _checked(name, item) for name, item in said.items() if item.rank != _DEFAULT})
+    if settings.reuse and settings.server == "docker":
+        raise pytest.UsageError(f"{said['reuse'].where}: a docker server goes with its session, none is left to reuse")
+    return settings
 
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:

@@ -89,6 +89,8 @@ def _find_server(settings: Settings) -> Server:
 
     if settings.dsn:
         return postgres.from_dsn(settings.dsn)
+    if settings.reuse:
+        return postgres.reused(settings.server)
     options: dict[str, Any] = {"image": settings.image} if settings.image else {}
     return postgres.start(settings.server, durable=False, **options)
 
@@ -97,7 +99,15 @@ def _find_server(settings: Settings) -> Server:
 def provide_databases(config: pytest.Config, server: Server, settings: Settings) -> Iterator[Databases]:
     """Provide the maker of this worker's databases."""
     session, worker = identify(config)
-    databases = Databases(server.dsn, session=session, worker=worker, setup=settings.setup, shared=server.kind == "dsn")
+    databases = Databases(
+        server.dsn,
+        session=session,
+        worker=worker,
+        setup=settings.setup,
+        shared=server.kind == "dsn" or settings.reuse,
+        hasty=server.kind != "dsn",
+        lasting=settings.reuse,
+    )
     try:
         yield databases
     finally:

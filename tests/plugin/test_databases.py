@@ -8,7 +8,9 @@ from psycopg.conninfo import make_conninfo
 
 from pgflow_mp import postgres
 from pgflow_mp.errors import PgflowError
+from pgflow_mp.postgres import folders
 from pytest_pgflow._databases import Databases, database_name, kept_dsn, session_name
+from tests.postgres.helpers import open_temporary_folder
 
 
 @pytest.fixture
@@ -277,6 +279,48 @@ def test_without_a_dsn_an_embedded_server_is_started_and_gone_afterwards(pyteste
     line = next(line for line in result.outlines if "server embedded" in line)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(line.partition("embedded ")[2].partition(" ")[2])
+
+
+@pytest.fixture
+def home(monkeypatch):
+    """A home of its own for the server that sessions use again."""
+    with open_temporary_folder() as folder:
+        monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder
+        for data in folder.glob("pgflow-mp/tests-*/data"):
+            folders.erase(data.resolve().parent)
+
+
+def test_server_and_template_are_used_again_on_request(pytester, run_pytest, home):
+    pytester.makepyfile(
+        """
+        def test_it(pgflow_conn):
+            (oid,) = pgflow_conn.execute("select oid from pg_database where datname ~ 'template_'").fetchone()
+            (made,) = pgflow_conn.execute("select system_identifier from pg_control_system()").fetchone()
+            (data,) = pgflow_conn.execute("show data_directory").fetchone()
+            print("its template", oid, made, data)
+        """
+    )
+    told = []
+    for _ in range(2):
+        result = run_pytest("-s", "--pgflow-reuse", dsn=None)
+        result.assert_outcomes(passed=1)
+        told.append(next(line for line in result.outlines if "its template" in line))
+    assert told[0] == told[1]
+    assert str(home) in told[0]
+    with postgres.reused() as server, psycopg.connect(server.dsn) as conn:
+        assert {name for name in names(conn) if "_t_" in name} == set()
+
+
+def test_a_template_of_other_sql_goes_when_a_new_one_is_made(home):
+    with postgres.reused() as server, psycopg.connect(server.dsn, autocommit=True) as conn:
+        conn.execute("create database pgflow_template_0123456789ab")
+        conn.execute("create database pgflow_template_precious")
+        databases = Databases(server.dsn, session=session_name(), hasty=True, lasting=True)
+        databases.create()
+        databases.close()
+        left = {name for name in names(conn) if name.startswith("pgflow_")}
+    assert left == {databases._template, "pgflow_template_precious"}
 
 
 def test_nothing_starts_unless_a_fixture_asks(pytester, run_pytest):

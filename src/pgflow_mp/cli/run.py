@@ -26,9 +26,12 @@ from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input
 from pgflow_mp.cli.loading import load_one
 from pgflow_mp.cli.objects import as_json
+from pgflow_mp.cli.plugins import load as load_plugins
 from pgflow_mp.cli.screen import display
 from pgflow_mp.cli.work import work_off
 from pgflow_mp.client import PgFlow
+from pgflow_mp.client.telling import Telling
+from pgflow_mp.core.queries.runs import StartedRun
 from pgflow_mp.executors.process.pool import usable_cores
 from pgflow_mp.rules import counted
 
@@ -47,23 +50,30 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the flow once; the exit code tells how it ended."""
     logs.to_stderr(logging.INFO if arguments.verbose else logging.WARNING, "%(levelname)s %(message)s")
     value = read_input(arguments.input)
+    plugins = load_plugins(arguments)
     with _stdout_is_stderr() as stdout:
         flow = load_one(arguments.target).definition
         screen = display()
         with database.opened(arguments.dsn, screen) as db, PgFlow(db.dsn) as app:
-            run_id = start(app, db, flow, value, screen)
+            run_id = start(app, db, flow, value, screen, Telling(plugins))
             processes = arguments.processes or usable_cores()
             screen.say(f"{flow.slug}, run {run_id}")
             screen.say(f"{counted(processes, 'process', 'processes')}, {db.title}")
-            asyncio.run(work_off(db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout))
+            working = work_off(
+                db.dsn, flow, run_id, screen, processes=processes, seconds=arguments.timeout, plugins=plugins
+            )
+            asyncio.run(working)
             return _tell(app.get_run_with_states(run_id), stdout, whole=arguments.json)
 
 
-def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: Display) -> UUID:
-    """Compile the flow and start its run in one transaction."""
+def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: Display, telling: Telling) -> UUID:
+    """Compile the flow and start its run in one transaction, and tell the observers after it."""
     with database.transaction(db.dsn, "run") as conn:
         compiled = app.compile(flow, recompile=db.is_development, conn=conn)
         run_id = app.start_flow(flow, value, conn=conn)
+        run = app.get_run_with_states(run_id, conn=conn)
+    telling.compiled(flow.slug, compiled)
+    telling.started(flow.slug, StartedRun.of(run), run.error or "")
     if compiled.status == "recompiled":
         screen.say(f"{flow.slug} was compiled anew, its earlier runs are deleted: {'; '.join(compiled.differences)}")
     for remark in remarks(compiled):

@@ -19,8 +19,10 @@ from pgflow_mp.cli.database import named
 from pgflow_mp.cli.endpoints import Endpoints
 from pgflow_mp.cli.exits import FAILED, OK, sentence_of
 from pgflow_mp.cli.loading import modules_of
+from pgflow_mp.cli.plugins import load as load_plugins
 from pgflow_mp.cli.probes import Probes
 from pgflow_mp.cli.reloading import Code
+from pgflow_mp.client.telling import Telling
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.rules import counted
@@ -30,25 +32,29 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.hooks.manager import Plugins
 
 logger = logging.getLogger("pgflow_mp.serve")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compile or verify the flows, then work until stopped."""
+    plugins = load_plugins(arguments)
     code = Code(arguments.modules)
     with named(arguments) as dsn:
-        return _work(arguments, dsn, code)
+        return _work(arguments, dsn, code, plugins)
 
 
-def _work(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
+def _work(arguments: argparse.Namespace, dsn: str, code: Code, plugins: Plugins) -> int:
     compiled, mismatches = compile_all(dsn, code.flows)
     if mismatches:
         return refuse(mismatches)
     logs.to_stderr(logging.INFO, None if arguments.json else "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    telling = Telling(plugins)
     for slug, outcome in compiled.items():
         logger.info("%s", describe(slug, outcome))
-    left = asyncio.run(_serve(arguments, dsn, code))
+        telling.compiled(slug, outcome)
+    left = asyncio.run(_serve(arguments, dsn, code, plugins))
     if left:
         logger.error(
             "stopped without the database: %s could not be given back, recovery will find them",
@@ -59,7 +65,7 @@ def _work(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
     return OK
 
 
-async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
+async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: Plugins) -> int:
     """Work until stopped; return how many tasks could not be given back."""
     definitions = [flow.definition for flow in code.flows]
     worker = Worker(
@@ -73,9 +79,10 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code) -> int:
         max_memory_per_child=arguments.max_memory_per_child,
         preload=modules_of(definitions),
         name="pgflow-mp serve",
+        plugins=plugins,
     )
     _stop_on_signals(worker, arguments.grace)
-    reloader = Reloader(worker, dsn, code)
+    reloader = Reloader(worker, dsn, code, Telling(plugins))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.wanted.set)
     reloading = asyncio.create_task(reloader.run())
     try:
@@ -120,7 +127,8 @@ class Reloader:
         wanted: Set it to have the code loaded again; several wishes during one reload are one.
     """
 
-    def __init__(self, worker: Worker, dsn: str, code: Code) -> None:
+    def __init__(self, worker: Worker, dsn: str, code: Code, telling: Telling) -> None:
+        self._telling = telling
         self._worker = worker
         self._dsn = dsn
         self._code = code
@@ -145,4 +153,5 @@ class Reloader:
                 raise PgflowError("\n".join(str(mismatch) for mismatch in mismatches))
         for slug, outcome in compiled.items():
             logger.info("%s", describe(slug, outcome))
+            self._telling.compiled(slug, outcome)
         return [flow.definition for flow in flows]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pgflow_mp.cli.screen import Display
     from pgflow_mp.core.queries.progress import RunProgress
     from pgflow_mp.definition import FlowDefinition
+    from pgflow_mp.hooks.manager import Plugins
 
 #: Seconds from one look at the run to the next.
 LOOK_SECONDS = 0.1
@@ -38,7 +39,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 async def work_off(
-    dsn: str, flow: FlowDefinition, run_id: UUID, screen: Display, *, processes: int, seconds: float | None
+    dsn: str,
+    flow: FlowDefinition,
+    run_id: UUID,
+    screen: Display,
+    *,
+    processes: int,
+    seconds: float | None,
+    plugins: Plugins,
 ) -> None:
     """Run the tasks of one run until it ends, well or not.
 
@@ -49,6 +57,7 @@ async def work_off(
         screen: Where progress is shown.
         processes: How many children.
         seconds: The time limit; None for none.
+        plugins: The worker's.
 
     Raises:
         RunTimeout: The time is up.
@@ -62,6 +71,7 @@ async def work_off(
         only_runs=[run_id],
         preload=modules_of([flow]),
         name="pgflow-mp run",
+        plugins=plugins,
     )
     watch = Watch(dsn, run_id, screen)
     interruption = _interruption(worker)

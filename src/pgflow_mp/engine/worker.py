@@ -24,6 +24,7 @@ from pgflow_mp.engine.appetite import Appetite
 from pgflow_mp.engine.cancelling import Canceller
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
+from pgflow_mp.engine.gauges import Meter
 from pgflow_mp.engine.health import Health
 from pgflow_mp.engine.heartbeat import LONGEST_BEAT_SECONDS, Heart
 from pgflow_mp.engine.holding import Holding
@@ -189,6 +190,7 @@ class Worker:
         # A worker for some runs only has no business with others (D-24).
         first = next(iter(self._worker_ids.values()), None)
         self._schedules = None if only_runs else Schedules(self._links["recovery"], first, self._observers)
+        self._meter = Meter(self._links["recovery"], self._flows.keys(), self._fleet, self._observers)
         self._open_flows = set(self._flows)
 
     def _make_fleet(
@@ -345,6 +347,7 @@ class Worker:
             ("listen", self._listener.run()),
             ("recovery", self._recovery.run()),
             ("cancelling", self._canceller.run()),
+            ("gauges", self._meter.run()),
             ("tail", self._return_tail()),
         ]
         return loops if self._schedules is None else [*loops, ("schedules", self._schedules.run())]

@@ -11,7 +11,6 @@ options.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -25,6 +24,7 @@ import pluggy
 
 from pgflow_mp.errors import PluginError
 from pgflow_mp.hooks import specs
+from pgflow_mp.rules import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -136,8 +136,7 @@ class Plugins:
         function = getattr(instance, attribute)
         where = f"plugin `{name}`, hook {attribute}"
         if hook not in specs.NAMES:
-            nearest = difflib.get_close_matches(hook, specs.NAMES, n=1, cutoff=0.5)
-            hint = f"; did you mean {nearest[0]}?" if nearest else "; `pgflow-mp plugins --hooks` lists those there are"
+            hint = did_you_mean(hook, specs.NAMES) or "; `pgflow-mp plugins --hooks` lists those there are"
             raise PluginError(f"{where}: there is no such hook{hint}")
         known = inspect.signature(getattr(specs, hook)).parameters
         unknown = [each for each in _parameters(function) if each not in known]

@@ -73,6 +73,14 @@ def add_processes(command: ArgumentParser) -> None:
     command.add_argument("--processes", type=count, metavar="N", help="child processes; default: one for each core")
 
 
+def add_plugins(command: ArgumentParser) -> None:
+    """Plugins besides the installed ones."""
+    command.add_argument(
+        "--plugin", action="append", default=[], metavar="MODULE",
+        help="load this plugin (a module, or MODULE:OBJECT) besides the installed ones; repeatable",
+    )  # fmt: skip
+
+
 def count(text: str) -> int:
     """A whole number above 0."""
     if not text.isdecimal() or int(text) < 1:

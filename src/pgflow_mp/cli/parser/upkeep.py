@@ -1,10 +1,10 @@
-"""Commands that keep a database in order: install, compile, doctor, repair; and completion."""
+"""Commands that keep a database in order: install, compile, doctor, repair; plugins and completion."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.cli.parser.options import add_database, add_modules, command
+from pgflow_mp.cli.parser.options import add_database, add_modules, add_plugins, command
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, _SubParsersAction
@@ -54,6 +54,17 @@ _REPAIR_EXAMPLES = """\
   pgflow-mp repair process_order                          in the runs of one flow
 """
 
+_PLUGINS = """\
+List the plugins that a worker would have: those that are installed (entry points of the group pgflow_mp) and those that
+you name, each with its hooks. One that does not fit is an error that says why. With --hooks: what hooks there are.
+"""
+
+_PLUGINS_EXAMPLES = """\
+  pgflow-mp plugins                                       what is installed
+  pgflow-mp plugins --plugin app.alerts                   check a module of yours
+  pgflow-mp plugins --hooks                               all hooks, and when each is called
+"""
+
 _COMPLETION = """\
 Print a script that makes your shell complete the commands and options of pgflow-mp.
 """
@@ -77,6 +88,10 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     repair.add_argument("flows", nargs="*", metavar="FLOW", help="in these flows; left out: in all")
     repair.add_argument("--dry-run", action="store_true", help="only tell what is broken; change nothing")
     add_database(repair)
+
+    plugins = command(commands, "plugins", "list plugins and their hooks", _PLUGINS, _PLUGINS_EXAMPLES)
+    add_plugins(plugins)
+    plugins.add_argument("--hooks", action="store_true", help="list the hooks that a plugin may have")
 
     completion = command(
         commands, "completion", "print a script for your shell", _COMPLETION, _COMPLETION_EXAMPLES, json=None

@@ -8,6 +8,7 @@ from pgflow_mp.cli.parser.options import (
     add_database,
     add_input,
     add_modules,
+    add_plugins,
     add_processes,
     address,
     command,
@@ -92,6 +93,7 @@ def _add_run(commands: _SubParsersAction[ArgumentParser]) -> None:
         "default: PGFLOW_DSN, else the embedded development database",
     )
     add_processes(run)
+    add_plugins(run)
     run.add_argument("-v", "--verbose", action="store_true", help="show log records from INFO up, not only warnings")
     run.add_argument(
         "--timeout", type=seconds, metavar="S", help="stop working after this many seconds (exit code 124)"
@@ -131,6 +133,7 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     add_modules(serve)
     add_database(serve)
     add_processes(serve)
+    add_plugins(serve)
     serve.add_argument(
         "--grace", type=seconds, default=25.0, metavar="S",
         help="seconds that running tasks get to finish when stopped; default: 25",

@@ -48,6 +48,12 @@ class StartedRun:
     started_at: datetime
     ended_at: datetime | None
 
+    @classmethod
+    def of(cls, run: Run) -> StartedRun:
+        """Return the same of a run that was read."""
+        assert run.started_at is not None, "every row has it"
+        return cls(run.run_id, run.status, run.started_at, run.completed_at or run.failed_at)
+
 
 _START = """
 select run_id, status, started_at, coalesce(completed_at, failed_at)

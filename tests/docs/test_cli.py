@@ -51,6 +51,7 @@ FILES = {
     "flows.py": FLOWS.replace("job, ", ""),
     "app/__init__.py": "",
     "app/flows.py": FLOWS + JOBS,
+    "app/alerts.py": "def pgflow_run_failed(run, error):\n    print(run.run_id, error)\n",
     "reports.py": FLOWS.replace("job, ", "").replace("ProcessOrder", "Report"),
     "order.json": '{"order_id": 1}',
     "orders.jsonl": '{"order_id": 1}\n{"order_id": 2}\n',
@@ -230,6 +231,8 @@ def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
         "compiled flow": json.loads(ask("compile", "app.flows"))[0],
         "finding": json.loads(ask("doctor", code=1))[0],
         "damage": json.loads(ask("repair"))[0],
+        "plugin": json.loads(ask("plugins", "--plugin", "app.alerts"))[0],
+        "hook": json.loads(ask("plugins", "--hooks"))[0],
         "installed": json.loads(ask("install")),
         "log record": log_record(),
     }

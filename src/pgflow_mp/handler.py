@@ -33,8 +33,12 @@ MAX_ERROR_TEXT: Final = 4000
 
 
 def wants_flow_input(step: StepDefinition) -> bool:
-    """Whether the handler takes the run's input, which only a root single step gets with its task."""
-    return any(parameter.brings == FLOW_INPUT for parameter in step.parameters)
+    """Whether the run's input has to come along with a task, as it does by itself for root single steps only.
+
+    A coroutine that takes `ctx` may ask for it there, and must not keep its loop waiting for it.
+    """
+    names = {parameter.brings for parameter in step.parameters}
+    return FLOW_INPUT in names or (CTX in names and step.runs_in == "async")
 
 
 def call(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002  (the contract's word)

@@ -26,6 +26,25 @@ _Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a task is, as its handler last said (`ctx.progress`).
+
+    Attributes:
+        fraction: From 0 to 1; None where it did not say.
+        message: What was going on.
+        reported_at: When it arrived.
+    """
+
+    fraction: float | None
+    message: str | None
+    reported_at: datetime | None = None
+
+    def __str__(self) -> str:
+        parts = ("" if self.fraction is None else f"{self.fraction:.0%}", self.message or "")
+        return " ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True)
 class StepTask:
     """One task: a single step has one, a map step one for each element.
 
@@ -36,6 +55,7 @@ class StepTask:
         output: What the handler returned.
         error: The last error, also while it waits for its next attempt.
         worker_id: The worker that had it last.
+        progress: How far its last attempt is, or came; None where it did not say.
     """
 
     task_index: int
@@ -48,6 +68,7 @@ class StepTask:
     completed_at: datetime | None = None
     failed_at: datetime | None = None
     worker_id: UUID | None = None
+    progress: Progress | None = None
 
     @classmethod
     def from_row(cls, row: _Row) -> StepTask:
@@ -59,6 +80,7 @@ class StepTask:
             output=row.get("output"),
             error=row.get("error_message"),
             worker_id=_uuid(row.get("last_worker_id")),
+            progress=_progress(row.get("progress")),
             **_times(row, "queued_at", "started_at", "completed_at", "failed_at"),
         )
 
@@ -295,6 +317,10 @@ def _error_note(error: str | None) -> str:
 def _step_order(row: _Row) -> tuple[Any, ...]:
     index = row.get("step_index")
     return (index is None, index or 0, str(row.get("started_at") or "~"), row["step_slug"])
+
+
+def _progress(row: _Row | None) -> Progress | None:
+    return Progress(row["fraction"], row["message"], _time(row["reported_at"])) if row else None
 
 
 def _times(row: _Row, *names: str) -> dict[str, datetime | None]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp import handler, jsonvalue
 from pgflow_mp.checking import Unfit
 from pgflow_mp.context import Context
 from pgflow_mp.errors import InvalidInput
+from pgflow_mp.executors.lending import AsyncLender, Lender
+from pgflow_mp.executors.services import TaskServices
 from pgflow_mp.rules import did_you_mean
 from pgflow_mp.signature import FLOW_INPUT, ITEM
 from pytest_pgflow._results import pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from pgflow_mp.context import Services
     from pgflow_mp.definition import FlowDefinition, StepDefinition
 
 ABSENT: Any = object()
@@ -30,6 +33,7 @@ def run_step(
     flow_input: Any = ABSENT,
     item: Any = ABSENT,
     ctx: Mapping[str, Any] | None = None,
+    dsn: str | None = None,
 ) -> Any:
     """Call the handler of a step and return its output, after the way through JSON.
 
@@ -49,7 +53,8 @@ def run_step(
     )
     run_input = _through_json(step, FLOW_INPUT, {} if flow_input is ABSENT else flow_input)
     try:
-        returned = handler.call(step, given, run_input, _context(flow, step, ctx or {}))
+        with _services(run_input, dsn) as services:
+            returned = handler.call(step, given, run_input, _context(flow, step, ctx or {}, services))
     except BaseException as error:
         pruned(error)
         raise
@@ -79,10 +84,27 @@ def _through_json(step: StepDefinition, name: str, value: Any) -> Any:
     return None if text is None else jsonvalue.decode(text)
 
 
-def _context(flow: FlowDefinition, step: StepDefinition, given: Mapping[str, Any]) -> Context:
+@contextmanager
+def _services(run_input: Any, dsn: str | None) -> Iterator[Services]:
+    """Give the context what a worker would; progress is dropped, for there is no task that makes any."""
+
+    def database() -> str:
+        if dsn is None:
+            raise InvalidInput("there is no database here for ctx.connection()")
+        return dsn
+
+    async def database_async() -> str:
+        return database()
+
+    text = (jsonvalue.encode(run_input) or "null").encode()
+    with closing(Lender(database)) as lender:
+        yield TaskServices(lender, AsyncLender(database_async), lambda *_: None, lambda: text, text)
+
+
+def _context(flow: FlowDefinition, step: StepDefinition, given: Mapping[str, Any], services: Services) -> Context:
     timeout = float(flow.policy(step.slug).timeout)
     known: dict[str, Any] = {"run_id": uuid.uuid4(), "task_index": 0, "attempt": 1, "timeout": timeout}
     for name in given:
         if name not in known:
             raise InvalidInput(f"ctx has no {name!r}{did_you_mean(name, known)}; give any of {', '.join(known)}")
-    return Context.begin(flow_slug=flow.slug, step_slug=step.slug, **(known | dict(given)))
+    return Context.begin(flow_slug=flow.slug, step_slug=step.slug, services=services, **(known | dict(given)))

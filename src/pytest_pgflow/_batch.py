@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from pgflow_mp.client import PgFlow
+    from pgflow_mp.context import Services
     from pgflow_mp.core.queries.tasks import SkippedDelay
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
@@ -113,7 +114,7 @@ class Batch:
                 out_of_time=deadline.passed,
                 until=until,
                 skip=skip,
-                run=lambda call: self._run_and_make_trouble(call, deadline),
+                run=lambda call, services: self._run_and_make_trouble(call, services, deadline),
                 plugins=self._plugins,
             )
         from pytest_pgflow._process import work_off_in_processes
@@ -130,16 +131,16 @@ class Batch:
             plugins=self._plugins,
         )
 
-    def _run_and_make_trouble(self, call: TaskCall, deadline: Deadline) -> Outcome:
+    def _run_and_make_trouble(self, call: TaskCall, services: Services, deadline: Deadline) -> Outcome:
         __tracebackhide__ = True
-        outcome = self._run(call, deadline)
+        outcome = self._run(call, services, deadline)
         make_trouble(self._conn, outcome)
         return outcome
 
-    def _run(self, call: TaskCall, deadline: Deadline) -> Outcome:
+    def _run(self, call: TaskCall, services: Services, deadline: Deadline) -> Outcome:
         """Run a handler in this thread, and look at how it ended with a test's eyes."""
         __tracebackhide__ = True
-        outcome = run_inline(call, self._hooks)
+        outcome = run_inline(call, self._hooks, services)
         self._errors.pop((call.run_id, call.step.slug), None)
         if not isinstance(outcome, Failed):
             return outcome if outcome.seconds <= call.timeout or deadline.debugged() else _late(outcome)

@@ -210,7 +210,7 @@ class FlowRunner:
             BaseException: Whatever the handler raises.
         """
         __tracebackhide__ = True
-        return run_step(as_definition(flow), slug, outputs, flow_input=flow_input, item=item, ctx=ctx)
+        return run_step(as_definition(flow), slug, outputs, flow_input=flow_input, item=item, ctx=ctx, dsn=self.dsn)
 
     def close(self) -> None:
         """End the connections."""

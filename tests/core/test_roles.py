@@ -253,6 +253,7 @@ def test_functions_with_their_owner_s_rights_are_these_and_look_nowhere_but_wher
         "pgflow_mp.due_schedules",
         "pgflow_mp.held_tasks",
         "pgflow_mp.recover_tasks",
+        "pgflow_mp.report_progress",
         "pgflow_mp.start_ticks",
     }
     assert {name.partition("(")[0] for name, _ in found} == of_workers_and_operators | set(FUNCTIONS_OF_CLIENTS)

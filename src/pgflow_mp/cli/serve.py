@@ -74,6 +74,7 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: P
         processes=arguments.processes,
         grace=arguments.grace,
         poll_interval=arguments.poll_interval,
+        task_dsn=arguments.task_dsn,
         listen_dsn=arguments.listen_dsn,
         max_tasks_per_child=arguments.max_tasks_per_child,
         max_memory_per_child=arguments.max_memory_per_child,

@@ -24,6 +24,7 @@ from pgflow_mp.engine.appetite import Appetite
 from pgflow_mp.engine.cancelling import Canceller
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
+from pgflow_mp.engine.errands import TaskErrands
 from pgflow_mp.engine.gauges import Meter
 from pgflow_mp.engine.health import Health
 from pgflow_mp.engine.heartbeat import LONGEST_BEAT_SECONDS, Heart
@@ -91,6 +92,8 @@ class Worker:
         grace: Seconds that running tasks may take to finish after `stop`.
         poll_interval: Seconds between looks for work that no notification announced.
         only_runs: Take tasks of these runs only (D-24).
+        task_dsn: What handlers connect to that ask for a connection (`ctx.connection()`); `dsn` by default. Name a role
+            with less rights here, or a pooler.
         listen_dsn: Where to listen for notifications, if not at `dsn`: past a pooler in transaction mode.
         max_tasks_per_child: Replace a child after so many tasks.
         max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
@@ -121,6 +124,7 @@ class Worker:
         grace: float = 25.0,
         poll_interval: float = 1.0,
         only_runs: Sequence[UUID] | None = None,
+        task_dsn: str | None = None,
         listen_dsn: str | None = None,
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
@@ -152,6 +156,8 @@ class Worker:
             "max_tasks_per_child": max_tasks_per_child,
             "max_memory_per_child": max_memory_per_child,
         }
+        self._links["errands"] = Link(dsn, "errands")
+        self._errands = TaskErrands(self._links["errands"], task_dsn or dsn)
         self._fleet = self._make_fleet(processes, {"loops": loops, "tasks_per_loop": tasks_per_loop}, threads, pools)
         self._holding = Holding()
         self._settler = Settler(
@@ -204,8 +210,9 @@ class Worker:
             "on_room": self._room,
             "on_broken": self._broken,
             "witness": witness,
+            "errands": self._errands,
         }
-        thread: dict[str, Any] = {"witness": witness, "hooks": hooks}
+        thread: dict[str, Any] = {"witness": witness, "hooks": hooks, "errands": self._errands}
         return Fleet(
             {
                 "process": lambda: ProcessPool(self._finished, size=processes, plugins=luggage(self._plugins), **pool),
@@ -348,6 +355,7 @@ class Worker:
             ("recovery", self._recovery.run()),
             ("cancelling", self._canceller.run()),
             ("gauges", self._meter.run()),
+            ("errands", self._errands.run()),
             ("tail", self._return_tail()),
         ]
         return loops if self._schedules is None else [*loops, ("schedules", self._schedules.run())]
@@ -380,6 +388,7 @@ class Worker:
         await self._returner.give_back(key_of_call(call) for call in unfinished)
         if "settle" in loops and not loops["settle"].done():
             await self._settler.flushed()
+        await self._errands.flush()
         await self._links["claim"].run(mark_workers_stopped(list(self._worker_ids.values())))
 
     async def _close_fleet(self) -> list[TaskCall]:

@@ -10,26 +10,37 @@ from __future__ import annotations
 
 import time
 import uuid
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 import pgflow_mp
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.carriers import leave_carriers
-from pgflow_mp.core.queries.runs import get_run
-from pgflow_mp.core.queries.tasks import claim_tasks, give_back_tasks, settle_tasks, skip_delays
+from pgflow_mp.core.queries.runs import get_run, get_run_inputs
+from pgflow_mp.core.queries.tasks import (
+    claim_tasks,
+    give_back_tasks,
+    lost_tasks,
+    report_progress,
+    settle_tasks,
+    skip_delays,
+)
 from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.announce import Announcer, info_of
 from pgflow_mp.engine.dispatch import Dispatch
+from pgflow_mp.engine.errands import report_of
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.engine.returning import key_of_call, key_of_claim
 from pgflow_mp.engine.settle import left_by, settlement_of, usual_retry_delay
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
+from pgflow_mp.executors.lending import AsyncLender, Lender
+from pgflow_mp.executors.services import TaskServices
 from pgflow_mp.hooks.deciders import RETRY_DELAY, retry_delay
 from pgflow_mp.hooks.handling import HandlerHooks
 from pgflow_mp.hooks.manager import Plugins
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
     from uuid import UUID
 
+    from pgflow_mp.context import Services
     from pgflow_mp.core.queries.tasks import SkippedDelay
     from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
@@ -74,7 +86,7 @@ def work_off(
     out_of_time: Callable[[], bool],
     until: Callable[[], bool] | None = None,
     skip: bool = True,
-    run: Callable[[TaskCall], Outcome] | None = None,
+    run: Callable[[TaskCall, Services], Outcome] | None = None,
     plugins: Plugins | None = None,
 ) -> WorkedOff:
     """Run tasks of these runs until all of them have ended.
@@ -86,7 +98,8 @@ def work_off(
         out_of_time: Asked between tasks; a handler that hangs is not interrupted.
         until: Stop as soon as this is true; asked between tasks.
         skip: Skip delays in the database; otherwise wait for them.
-        run: Runs one call. An exception from it ends the work; the task is given back.
+        run: Runs one call, with what stands behind its context. An exception from it ends the work; the task is given
+            back.
         plugins: Observers, called in this thread, and deciders. Child hooks too, unless `run` is given.
     """
     plugins = plugins or Plugins()
@@ -95,15 +108,16 @@ def work_off(
         drive = _Drive(
             conn, flows, worker_ids, run_ids, run or _runner(plugins), plugins, most=1 if until else MOST_TASKS
         )
-        while drive.open and not (until and until()):
-            if out_of_time():
-                return WorkedOff(finished=False, skipped=tuple(skipped))
-            if drive.work() or drive.ended_meanwhile():
-                continue
-            found = execute(conn, skip_delays(drive.open)) if skip else []
-            skipped += found
-            if not found:
-                time.sleep(PAUSE_SECONDS)
+        with closing(drive.lender):
+            while drive.open and not (until and until()):
+                if out_of_time():
+                    return WorkedOff(finished=False, skipped=tuple(skipped))
+                if drive.work() or drive.ended_meanwhile():
+                    continue
+                found = execute(conn, skip_delays(drive.open)) if skip else []
+                skipped += found
+                if not found:
+                    time.sleep(PAUSE_SECONDS)
     return WorkedOff(finished=True, skipped=tuple(skipped))
 
 
@@ -116,7 +130,7 @@ class _Drive:
         flows: Sequence[FlowDefinition],
         worker_ids: Mapping[str, UUID],
         run_ids: Sequence[UUID],
-        run: Callable[[TaskCall], Outcome],
+        run: Callable[[TaskCall, Services], Outcome],
         plugins: Plugins,
         *,
         most: int,
@@ -132,6 +146,7 @@ class _Drive:
             wants_carriers=plugins.wants_carriers,
         )
         self._run = run
+        self.lender, self._async_lender = Lender(self._dsn), AsyncLender(self._dsn_async)
         self._most = most
         self._quantity = 1
         self.open = list(run_ids)
@@ -170,7 +185,7 @@ class _Drive:
         try:
             for call in calls:
                 self._announcer.call_started(call)
-                outcomes.append(self._decided(self._run(call)))
+                outcomes.append(self._decided(self._run(call, self._services_of(call))))
                 if isinstance(outcomes[-1], Failed):
                     break
         finally:
@@ -179,6 +194,27 @@ class _Drive:
             if rest:
                 execute(self._conn, give_back_tasks(rest))
         return not rest and not any(isinstance(outcome, Failed) for outcome in outcomes)
+
+    def _services_of(self, call: TaskCall) -> Services:
+        """Return services that use our connection, which is idle while a handler runs; it lends others."""
+
+        def report(fraction: float | None, message: str | None) -> None:
+            with suppress(psycopg.Error):
+                execute(self._conn, report_progress([report_of(call, fraction, message)]))
+
+        def ask() -> bytes:
+            return execute(self._conn, get_run_inputs([call.run_id])).get(call.run_id, b"null")
+
+        def cancelled() -> bool:
+            return bool(execute(self._conn, lost_tasks([key_of_call(call)])))
+
+        return TaskServices(self.lender, self._async_lender, report, ask, call.flow_input, cancelled)
+
+    def _dsn(self) -> str:
+        return make_conninfo(self._conn.info.dsn, password=self._conn.info.password or None)
+
+    async def _dsn_async(self) -> str:
+        return self._dsn()
 
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         """Settle together; where the database refuses, apart, so that the one to blame fails alone (D-6)."""
@@ -213,9 +249,9 @@ class _Drive:
         return replace(outcome, retry_delay=delay)
 
 
-def _runner(plugins: Plugins) -> Callable[[TaskCall], Outcome]:
+def _runner(plugins: Plugins) -> Callable[[TaskCall, Services], Outcome]:
     hooks = HandlerHooks.of(plugins)
-    return lambda call: run_inline(call, hooks)
+    return lambda call, services: run_inline(call, hooks, services)
 
 
 def _refused(outcome: Outcome, error: psycopg.Error) -> Failed:

@@ -118,6 +118,23 @@ class Witness(Protocol):
         """
 
 
+class Errands(Protocol):
+    """What a worker does for the tasks that run (`ctx`).
+
+    Attributes:
+        dsn: The database that handlers may connect to; given to those that ask.
+    """
+
+    dsn: str
+
+    def progress(self, call: TaskCall, fraction: float | None, message: str | None) -> None:
+        """Take note of how far a task is; called in the loop."""
+
+    async def flow_input(self, call: TaskCall) -> bytes:
+        """Return the input of the task's run as JSON text."""
+        ...
+
+
 class Executor(Protocol):
     """Runs calls elsewhere than in the loop that submits them, and reports to that loop.
 

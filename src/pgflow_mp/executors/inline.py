@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.context import Context, never
+from pgflow_mp.context import NO_SERVICES, Context
 from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import perform
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from pgflow_mp.context import Services
     from pgflow_mp.hooks.handling import HandlerHooks
 
 
-def run_inline(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
+def run_inline(call: TaskCall, hooks: HandlerHooks | None = None, services: Services = NO_SERVICES) -> Outcome:
     """Run the call's handler here and return its outcome.
 
     The outcome is what a child process would have given, with two differences: nothing ends a handler that
@@ -23,19 +22,19 @@ def run_inline(call: TaskCall, hooks: HandlerHooks | None = None) -> Outcome:
     Raises:
         KeyboardInterrupt: The person at the keyboard wants to stop; that is no failure of the task.
     """
-    outcome = run_here(call, hooks)
+    outcome = run_here(call, hooks, services)
     if isinstance(outcome, Failed) and isinstance(outcome.exception, KeyboardInterrupt):
         raise outcome.exception
     return outcome
 
 
-def run_here(call: TaskCall, hooks: HandlerHooks | None = None, is_cancelled: Callable[[], bool] = never) -> Outcome:
+def run_here(call: TaskCall, hooks: HandlerHooks | None = None, services: Services = NO_SERVICES) -> Outcome:
     """Run the call's handler in this thread; whatever it raises is its failure.
 
     Args:
         call: The call.
         hooks: What plugins have around it.
-        is_cancelled: Asked by `ctx.cancelled`.
+        services: What stands behind its context.
     """
     ctx = Context.begin(
         flow_slug=call.flow.slug,
@@ -44,7 +43,7 @@ def run_here(call: TaskCall, hooks: HandlerHooks | None = None, is_cancelled: Ca
         task_index=call.task_index,
         attempt=call.attempt,
         timeout=call.timeout,
-        is_cancelled=is_cancelled,
+        services=services,
     )
     verdict = perform(call.step, ctx, call.input, call.flow_input, hooks, call.carriers)
     if verdict.error is None:

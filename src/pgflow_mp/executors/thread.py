@@ -29,15 +29,18 @@ from typing import TYPE_CHECKING
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.base import CANCELLED, Failed, Outcome, TaskCall
 from pgflow_mp.executors.inline import run_here
+from pgflow_mp.executors.lending import AsyncLender, Lender
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process.deaths import timed_out
+from pgflow_mp.executors.services import services_in_thread
 from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-    from pgflow_mp.executors.base import Witness
+    from pgflow_mp.context import Services
+    from pgflow_mp.executors.base import Errands, Witness
     from pgflow_mp.hooks.handling import HandlerHooks
 
 logger = logging.getLogger("pgflow_mp.thread")
@@ -52,6 +55,7 @@ class ThreadExecutor:
         on_room: Called in the loop when `free` has grown without an outcome; here it never does.
         witness: Is told what begins where.
         hooks: What plugins have around each call of a handler.
+        errands: Does what tasks ask of their worker.
 
     Attributes:
         abandoned: How many threads run on with a handler whose time is up.
@@ -65,8 +69,11 @@ class ThreadExecutor:
         on_room: Callable[[], None] | None = None,
         witness: Witness | None = None,
         hooks: HandlerHooks | None = None,
+        errands: Errands | None = None,
     ) -> None:
         self._witness = witness
+        self._errands = errands
+        self._lender, self._async_lender = Lender(self._dsn), AsyncLender(self._dsn_async)
         self._hooks = hooks
         self.on_outcome = on_outcome
         self.on_room = on_room
@@ -160,17 +167,29 @@ class ThreadExecutor:
         for hand in self._idle:
             hand.dismiss()
         self._idle.clear()
+        self._lender.close()
         unfinished, self._unfinished = self._unfinished, []
         return unfinished
 
     def _feed(self) -> None:
         while self._queue and len(self._busy) < self._size:
             call = self._queue.popleft()[1]
-            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done, self._hooks)
+            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done, self._hooks, self._services_of)
             self._busy[hand] = self._loop.call_later(call.timeout, self._expire, hand)
             if self._witness is not None:
                 self._witness.call_started(call)
             hand.begin(call)
+
+    def _dsn(self) -> str:
+        if self._errands is None:
+            raise PgflowError("there is no worker here that could tell the dsn")
+        return self._errands.dsn
+
+    async def _dsn_async(self) -> str:
+        return self._dsn()
+
+    def _services_of(self, call: TaskCall, cancelled: Callable[[], bool]) -> Services:
+        return services_in_thread(self._loop, self._errands, call, (self._lender, self._async_lender), cancelled)
 
     def _done(self, hand: _Hand, outcome: Outcome) -> None:
         """A handler has ended."""
@@ -224,19 +243,24 @@ class _Hand:
     cancelled: threading.Event
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, on_done: Callable[[_Hand, Outcome], None], hooks: HandlerHooks | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_done: Callable[[_Hand, Outcome], None],
+        hooks: HandlerHooks | None,
+        services: Callable[[TaskCall, Callable[[], bool]], Services],
     ) -> None:
         self._hooks = hooks
+        self._services = services
         self._loop = loop
         self._on_done = on_done
-        self._inbox: queue.SimpleQueue[tuple[TaskCall, Callable[[], bool]] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[TaskCall, Services] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="pgflow-mp step", daemon=True)
         self._thread.start()
 
     def begin(self, call: TaskCall) -> None:
         """Run a call."""
         self.call, self.began, self.cancelled = call, time.monotonic(), threading.Event()
-        self._inbox.put((call, self.cancelled.is_set))
+        self._inbox.put((call, self._services(call, self.cancelled.is_set)))
 
     def dismiss(self) -> None:
         """End the thread when it has nothing to run."""
@@ -253,12 +277,12 @@ class _Hand:
 
     def _work(self) -> None:
         while (given := self._inbox.get()) is not None:
-            call, is_cancelled = given
-            outcome = contextvars.Context().run(run_here, call, self._hooks, is_cancelled)
+            call, services = given
+            outcome = contextvars.Context().run(run_here, call, self._hooks, services)
             if isinstance(outcome, Failed):  # its exception would keep the frames of the handler alive
                 outcome = dataclasses.replace(outcome, exception=None)
             try:
                 self._loop.call_soon_threadsafe(self._on_done, self, outcome)
             except RuntimeError:  # the loop has gone, and nobody waits for this any more
                 return
-            del given, call, outcome
+            del given, call, services, outcome

@@ -147,6 +147,10 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         help="where to listen for notifications, past a pooler in transaction mode; default: the same DSN",
     )  # fmt: skip
     serve.add_argument(
+        "--task-dsn", metavar="DSN",
+        help="what handlers connect to that ask for a connection (ctx.connection()); default: the same DSN",
+    )  # fmt: skip
+    serve.add_argument(
         "--http", type=address, metavar="HOST:PORT",
         help="answer /healthz, /readyz, /status and /metrics there; PORT alone: on loopback; default: off",
     )  # fmt: skip

@@ -300,6 +300,41 @@ def lost_tasks(tasks: Sequence[TaskKey]) -> Statement[list[int]]:
     return Statement(_LOST, params, lambda found: [place - 1 for (place,) in found])
 
 
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """How far an attempt is.
+
+    Attributes:
+        run_id: The run.
+        step_slug: The step.
+        task_index: The element's place in a map step.
+        attempt: 1 for the first.
+        fraction: From 0 to 1, or None.
+        message: What is going on, or None.
+    """
+
+    run_id: UUID
+    step_slug: str
+    task_index: int
+    attempt: int
+    fraction: float | None
+    message: str | None
+
+
+def report_progress(reports: Sequence[ProgressReport]) -> Statement[None]:
+    """Note how far attempts are, at most one report of each; those that are over are left out."""
+    sql = "select pgflow_mp.report_progress(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::float8[], %s::text[])"
+    params = (
+        [report.run_id for report in reports],
+        [report.step_slug for report in reports],
+        [report.task_index for report in reports],
+        [report.attempt for report in reports],
+        [report.fraction for report in reports],
+        [report.message for report in reports],
+    )
+    return Statement(sql, params, nothing)
+
+
 def recover_tasks(silent: float = 15.0) -> Statement[int]:
     """Free tasks that nobody works on any more (D-3); returns how many can run again.
 

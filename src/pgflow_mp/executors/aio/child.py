@@ -17,8 +17,10 @@ import contextlib
 import contextvars
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
+from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.aio.printing import Pages, Stream
 from pgflow_mp.executors.aio.stacks import where
 from pgflow_mp.executors.aio.watched import CANCEL_PATIENCE, NUMBER, Families
@@ -26,9 +28,11 @@ from pgflow_mp.executors.base import CANCELLED
 from pgflow_mp.executors.perform import Verdict, perform_async, storable
 from pgflow_mp.executors.process import child, wire
 from pgflow_mp.executors.process.deaths import timed_out_at
+from pgflow_mp.executors.process.desk import question_of, read_answer
 from pgflow_mp.executors.process.handlers import Item, Shelf
 from pgflow_mp.executors.process.progress import Board
 from pgflow_mp.executors.process.wire import Kind
+from pgflow_mp.executors.services import DSN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,15 +57,54 @@ def main(pipe: int, output: int, trace: int) -> None:
 class LoopLink(child.Link):
     """The task pipe of a child that runs many tasks."""
 
+    has_loop = True
+
     @property
     def number(self) -> int:
         """The task whose code asks."""
         return NUMBER.get()
 
+    def ask(self, number: int, question: str) -> bytes:
+        """Ask from a thread of a task, and wait; its loop must not wait.
+
+        Raises:
+            PgflowError: This is the loop.
+        """
+        if threading.get_ident() == self._loop_thread:
+            raise PgflowError(
+                "in an event loop this would hold up all other tasks: use `async with ctx.async_connection()`, "
+                "or ask in a thread (asyncio.to_thread)"
+            )
+        return asyncio.run_coroutine_threadsafe(self.ask_async(number, question), self._loop).result()
+
+    async def ask_async(self, number: int, question: str) -> bytes:
+        """Ask the parent for what a task needs.
+
+        Raises:
+            PgflowError: The parent cannot tell.
+        """
+        answer = self._answers.setdefault((number, question), self._loop.create_future())
+        self.send(Kind.ASK, number, question.encode())
+        return read_answer(await asyncio.shield(answer))
+
+    def answered(self, number: int, payload: bytes) -> None:
+        """Hand the parent's answer to those that asked."""
+        answer = self._answers.pop((number, question_of(payload)), None)
+        if answer is not None and not answer.done():
+            answer.set_result(payload)
+
+    async def dsn_async(self) -> str:
+        """Return where the database is; asked for once."""
+        if self._dsn is None:
+            self._dsn = (await self.ask_async(self.number, DSN)).decode()
+        return self._dsn
+
     def listen(
         self, loop: asyncio.AbstractEventLoop, heard: Callable[[wire.Frame], None], ended: Callable[[], None]
     ) -> None:
         """Have the loop tell of each frame of the parent, and of its end."""
+        self._loop, self._loop_thread = loop, threading.get_ident()
+        self._answers: dict[tuple[int, str], asyncio.Future[bytes]] = {}
 
         def read() -> None:
             alive = self._inbox.fill(times=1)  # the pipe blocks, for those who write; one read cannot
@@ -132,6 +175,8 @@ class Server:
             self._shelf.load(payload)
         elif kind == Kind.CANCEL:
             self._cancel(number)
+        elif kind == Kind.ANSWER:
+            self._link.answered(number, payload)
         else:
             self._retire()
 
@@ -155,7 +200,7 @@ class Server:
         attempt.timer = self._loop.call_later(run.timeout, self._expire, attempt)
 
     async def _perform(self, attempt: Attempt, item: Item, run: wire.Run) -> None:
-        ctx = child.context_of(run, item)
+        ctx = child.context_of(run, item, child.services_of(self._link, run, lambda: attempt.cancelled))
         verdict = await perform_async(item.step, ctx, run.input, run.flow_input or None, self._hooks, run.carriers)
         if not self._link.is_ours:
             os._exit(0)  # the handler forked, and its copy returned as well
@@ -223,5 +268,7 @@ class Server:
             if left:
                 _, left = self._loop.run_until_complete(asyncio.wait(left, timeout=_WIND_UP))
             self._loop.run_until_complete(asyncio.wait_for(self._loop.shutdown_asyncgens(), _WIND_UP))
+            self._loop.run_until_complete(asyncio.wait_for(self._link.async_lender.close(), _WIND_UP))
+            self._link.lender.close()
         if left:
             os._exit(0)

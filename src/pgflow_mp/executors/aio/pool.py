@@ -24,6 +24,7 @@ from pgflow_mp.executors.base import Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process import deaths
 from pgflow_mp.executors.process.deadlines import Deadlines
+from pgflow_mp.executors.process.desk import SERVED
 from pgflow_mp.executors.process.household import Household
 from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable, Sequence
 
-    from pgflow_mp.executors.base import Witness
+    from pgflow_mp.executors.base import Errands, Witness
     from pgflow_mp.executors.process.handlers import Parcel
     from pgflow_mp.executors.process.nursery import PoolBroken
     from pgflow_mp.executors.process.output import OutputSink
@@ -94,6 +95,7 @@ class LoopPool(Household):
         on_output: Called with what tasks print.
         witness: Is told what begins where, and which children come and go.
         plugins: What children need to have the plugins around handlers.
+        errands: Does what tasks ask of their worker.
     """
 
     child_module = "pgflow_mp.executors.aio.child"
@@ -115,6 +117,7 @@ class LoopPool(Household):
         on_output: OutputSink = to_stderr,
         witness: Witness | None = None,
         plugins: Sequence[dict[str, str]] = (),
+        errands: Errands | None = None,
     ) -> None:
         super().__init__(
             on_outcome,
@@ -129,6 +132,7 @@ class LoopPool(Household):
             on_output=on_output,
             witness=witness,
             plugins=plugins,
+            errands=errands,
         )
         if tasks_per_loop < 1:
             raise ValueError(f"an event loop needs room for at least one task, not {tasks_per_loop}")
@@ -216,6 +220,9 @@ class LoopPool(Household):
             self._print(call, payload.decode())
         elif running is None:
             return  # it has been told already
+        elif kind in SERVED:
+            still = lambda: self._loads.get(child, {}).get(number) is running  # noqa: E731
+            self._desk.serve(child, number, running.call, (kind, payload), still)
         elif kind in (Kind.DONE, Kind.FAIL):
             self._finish(child, number, self._read_answer(child, running.call, kind, payload))
         elif kind == Kind.MISS:

@@ -27,6 +27,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
@@ -34,15 +35,20 @@ from uuid import UUID
 from multiprocess import parent_process
 
 from pgflow_mp.context import Context
+from pgflow_mp.errors import PgflowError
+from pgflow_mp.executors.lending import AsyncLender, Lender
 from pgflow_mp.executors.perform import Verdict, perform, storable
 from pgflow_mp.executors.process import guard, logs, wire
+from pgflow_mp.executors.process.desk import question_of, read_answer
 from pgflow_mp.executors.process.handlers import Item, NotImportableError, Shelf
 from pgflow_mp.executors.process.wire import Kind
+from pgflow_mp.executors.services import DSN, FLOW_INPUT, TaskServices
 from pgflow_mp.hooks.events import ChildInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from pgflow_mp.context import Services
     from pgflow_mp.hooks.handling import HandlerHooks
 
 _OOM_PENALTY = 500
@@ -93,11 +99,19 @@ class Link:
         running: The task that runs, or ran last.
     """
 
+    has_loop = False
+    """Whether the child has one event loop for as long as it lives."""
+
     def __init__(self, pipe: int) -> None:
         self.running = 0
         self._pipe = pipe
         self._inbox = wire.Inbox(pipe)
         self._lock = threading.Lock()
+        self._put_off: deque[wire.Frame] = deque()
+        self._asking = threading.Lock()
+        self._dsn: str | None = None
+        self.lender = Lender(self.dsn)
+        self.async_lender = AsyncLender(self.dsn_async, keeps=self.has_loop)
         # Blocked meanwhile: a signal to the new process must not meet the handler it has from us.
         os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=self._let_go)
 
@@ -113,12 +127,40 @@ class Link:
 
     def receive(self) -> wire.Frame:
         """Wait for the parent's next frame."""
-        return self._inbox.receive()
+        return self._put_off.popleft() if self._put_off else self._inbox.receive()
 
     def send(self, kind: int, number: int, payload: bytes) -> None:
         """Write one frame."""
         with self._lock:
             wire.send(self._pipe, kind, number, payload)
+
+    def ask(self, number: int, question: str) -> bytes:
+        """Ask the parent for what a task needs, and wait for its answer; any thread of the task may.
+
+        Raises:
+            PgflowError: The parent cannot tell, or this is a process that the handler has forked.
+        """
+        with self._asking:
+            if not self.is_ours:
+                raise PgflowError(f"a process that a handler has forked cannot ask for the {question}; ask before")
+            self.send(Kind.ASK, number, question.encode())
+            while True:
+                frame = self._inbox.receive()
+                if frame.kind == Kind.ANSWER:
+                    if frame.number == number and question_of(frame.payload) == question:
+                        return read_answer(frame.payload)
+                else:
+                    self._put_off.append(frame)
+
+    def dsn(self) -> str:
+        """Return where the database is; asked for once."""
+        if self._dsn is None:
+            self._dsn = self.ask(self.number, DSN).decode()
+        return self._dsn
+
+    async def dsn_async(self) -> str:
+        """The same in an event loop."""
+        return self.dsn()
 
     def _let_go(self) -> None:
         """Be an ordinary process, where a handler forks: close our end, so that our death shows; obey signals."""
@@ -145,24 +187,24 @@ def _serve(link: Link, settings: dict[str, Any]) -> None:
         kind, number, payload = link.receive()
         if kind == Kind.RUN:
             link.running = number
-            answer = _run(shelf, payload, settings)
+            answer = _run(link, shelf, payload, settings)
             if not link.is_ours:
                 os._exit(0)  # the handler forked, and its copy returned as well
             link.send(answer[0], number, answer[1])
         elif kind == Kind.LOAD:
             shelf.load(payload)
-        else:
+        elif kind != Kind.ANSWER:  # one that came too late is nobody's
+            link.lender.close()
             return
 
 
-def _run(shelf: Shelf, payload: bytes, settings: Mapping[str, Any]) -> tuple[int, bytes]:
+def _run(link: Link, shelf: Shelf, payload: bytes, settings: Mapping[str, Any]) -> tuple[int, bytes]:
     run = wire.Run.unpack(payload)
     found = find(shelf, run)
     if not isinstance(found, Item):
         return found
-    verdict = perform(
-        found.step, context_of(run, found), run.input, run.flow_input or None, settings["hooks"], run.carriers
-    )
+    ctx = context_of(run, found, services_of(link, run))
+    verdict = perform(found.step, ctx, run.input, run.flow_input or None, settings["hooks"], run.carriers)
     _flush()
     return report(verdict, resident_memory() if settings["report_memory"] else 0)
 
@@ -178,7 +220,27 @@ def find(shelf: Shelf, run: wire.Run) -> Item | tuple[int, bytes]:
         return Kind.FAIL, wire.Report(0.0, 0, flag=True).pack(wire.pack_json((text, "raised")))
 
 
-def context_of(run: wire.Run, item: Item) -> Context:
+def services_of(link: Link, run: wire.Run, cancelled: Callable[[], bool] | None = None) -> TaskServices:
+    """Return what stands behind the context of the task that the link runs now.
+
+    Args:
+        link: The way to the worker.
+        run: The task.
+        cancelled: Tells whether nobody wants the result, where the child outlives that.
+    """
+    number = link.number
+
+    def report(fraction: float | None, message: str | None) -> None:
+        if link.is_ours:
+            link.send(Kind.PROGRESS, number, wire.pack_json((fraction, message)))
+
+    def ask() -> bytes:
+        return link.ask(number, FLOW_INPUT)
+
+    return TaskServices(link.lender, link.async_lender, report, ask, run.flow_input or None, cancelled)
+
+
+def context_of(run: wire.Run, item: Item, services: Services) -> Context:
     """Return the context of an attempt that begins now."""
     return Context.begin(
         flow_slug=item.flow_slug,
@@ -187,6 +249,7 @@ def context_of(run: wire.Run, item: Item) -> Context:
         task_index=run.task_index,
         attempt=run.attempt,
         timeout=run.timeout,
+        services=services,
     )
 
 

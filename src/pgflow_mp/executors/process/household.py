@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.base import CANCELLED, Completed, Failed, Outcome, TaskCall
 from pgflow_mp.executors.process import logs, wire
+from pgflow_mp.executors.process.desk import Desk
 from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
 from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
 from pgflow_mp.executors.process.output import to_stderr
@@ -32,7 +33,7 @@ from pgflow_mp.hooks.events import ChildInfo
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pgflow_mp.executors.base import Witness
+    from pgflow_mp.executors.base import Errands, Witness
     from pgflow_mp.executors.process.output import OutputSink
 
 logger = logging.getLogger("pgflow_mp.pool")
@@ -59,6 +60,7 @@ class Household:
             by default it goes to stderr, with the step in front.
         witness: Is told what begins where, and which children come and go.
         plugins: What children need to have the plugins around handlers (`hooks.handling.luggage`).
+        errands: Does what tasks ask of their worker.
     """
 
     child_module = "pgflow_mp.executors.process.child"
@@ -81,8 +83,10 @@ class Household:
         on_output: OutputSink = to_stderr,
         witness: Witness | None = None,
         plugins: Sequence[dict[str, str]] = (),
+        errands: Errands | None = None,
     ) -> None:
         self._witness = witness
+        self._desk = Desk(errands)
         self._plugins = plugins
         self.on_outcome = on_outcome
         self.on_room = on_room

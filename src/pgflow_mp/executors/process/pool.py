@@ -27,6 +27,7 @@ from pgflow_mp.executors.base import CANCELLED, Failed, Outcome, TaskCall
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process import deaths
 from pgflow_mp.executors.process.deadlines import Deadlines
+from pgflow_mp.executors.process.desk import SERVED
 from pgflow_mp.executors.process.household import Household
 from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State
@@ -35,7 +36,7 @@ from pgflow_mp.executors.process.wire import Frame, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from pgflow_mp.executors.base import Witness
+    from pgflow_mp.executors.base import Errands, Witness
     from pgflow_mp.executors.process.handlers import Parcel
     from pgflow_mp.executors.process.nursery import PoolBroken
     from pgflow_mp.executors.process.output import OutputSink
@@ -65,6 +66,7 @@ class ProcessPool(Household):
         on_output: Called with what children print.
         witness: Is told what begins where, and which children come and go.
         plugins: What children need to have the plugins around handlers.
+        errands: Does what tasks ask of their worker.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class ProcessPool(Household):
         on_output: OutputSink = to_stderr,
         witness: Witness | None = None,
         plugins: Sequence[dict[str, str]] = (),
+        errands: Errands | None = None,
     ) -> None:
         super().__init__(
             on_outcome,
@@ -96,6 +99,7 @@ class ProcessPool(Household):
             on_output=on_output,
             witness=witness,
             plugins=plugins,
+            errands=errands,
         )
         self._idle: list[Port] = []
         self._kept_idle = 0  # children that running calls have for themselves besides their own
@@ -181,6 +185,10 @@ class ProcessPool(Household):
         if kind in (Kind.DONE, Kind.FAIL):
             if child.state is BUSY and number == child.number:  # else the call has been failed already
                 self._finish(child, kind, payload)
+        elif kind in SERVED:
+            if child.call is not None and number == child.number:
+                call = child.call
+                self._desk.serve(child, number, call, (kind, payload), still=lambda: child.call is call)
         elif kind == Kind.LOG:
             self._log(child.call if number == child.number else None, payload)
         elif kind == Kind.HELLO:

@@ -44,6 +44,7 @@ class Kind:
     RUN: Final = 2
     RETIRE: Final = 3  # end when this is read
     CANCEL: Final = 4  # end the task of this number, where a child runs many
+    ANSWER: Final = 5  # to an ASK of the task of this number
     # child -> parent
     HELLO: Final = 16  # the child is ready
     DONE: Final = 17
@@ -52,6 +53,8 @@ class Kind:
     LOG: Final = 20  # a log record
     PRINT: Final = 21  # whole lines that a task printed, where a child runs many
     STUCK: Final = 22  # the task does not end, though it was cancelled: give this child no more
+    ASK: Final = 23  # the task needs something that only the worker has
+    PROGRESS: Final = 24  # how far the task is
 
 
 class Frame(NamedTuple):

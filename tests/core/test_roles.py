@@ -36,11 +36,13 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow_mp.pause_schedule",
     "pgflow_mp.paused_flows",
     "pgflow_mp.queue_depths",
+    "pgflow_mp.retry_run",
     "pgflow_mp.run_details",
     "pgflow_mp.run_progress",
     "pgflow_mp.run_schedule",
     "pgflow_mp.set_schedule",
     "pgflow_mp.start_flows",
+    "pgflow_mp.start_once",
     "pgflow_mp.worker_details",
 ]
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from pgflow_mp import jsonvalue
 from pgflow_mp.checking import Unfit
-from pgflow_mp.core.queries.runs import RunFilter
+from pgflow_mp.core.queries.runs import Keys, RunFilter
 from pgflow_mp.definition import FlowDefinition
 from pgflow_mp.errors import InvalidInput, InvalidRunId, OutputError, PgflowError
 from pgflow_mp.flow import Flow, as_definition
@@ -33,6 +33,7 @@ __all__ = [
     "page_size",
     "run_filter",
     "run_id_of",
+    "run_keys",
     "slug_of",
     "with_typed_output",
 ]
@@ -48,6 +49,9 @@ RunStatus: TypeAlias = Literal["started", "completed", "failed"]
 """The contract's words for what became of a run (core 2.4)."""
 
 MOST_ON_A_PAGE = 1000
+
+WHOLE_FLOW = "(flow)"
+"""The key of a start that is unique while running and names no key."""
 
 
 def slug_of(flow: FlowRef) -> str:
@@ -111,6 +115,27 @@ def encoded_input(value: object, definition: FlowDefinition | None = None) -> st
         return encode_input(definition, given)
     encoded = jsonvalue.encode(given, error=InvalidInput)
     return "null" if encoded is None else encoded
+
+
+MOST_KEY_CHARACTERS = 512
+
+
+def run_keys(keys: Sequence[str | None] | None, *, count: int, while_running: bool) -> Keys | None:
+    """Return the idempotency keys for so many runs; None where there is none.
+
+    Raises:
+        InvalidInput: A key is no text of 1 to 512 characters, or there are not as many keys as runs.
+    """
+    if keys is None:
+        if not while_running:
+            return None
+        keys = [WHOLE_FLOW] * count
+    elif len(keys) != count:
+        raise InvalidInput(f"{len(keys)} idempotency keys were given for {count} runs; give one for each, or None")
+    for key in keys:
+        if key is not None and not (isinstance(key, str) and 0 < len(key) <= MOST_KEY_CHARACTERS and "\0" not in key):
+            raise InvalidInput(f"{key!r} is no idempotency key: it is a text of 1 to {MOST_KEY_CHARACTERS} characters")
+    return Keys(keys, while_running) if any(key is not None for key in keys) else None
 
 
 def aware(name: str, moment: datetime | None) -> datetime | None:

@@ -34,6 +34,8 @@ _CLIENT_FUNCTIONS = (
     "pgflow.get_run_with_states",
     "pgflow.flow_exists",
     "pgflow_mp.start_flows",
+    "pgflow_mp.start_once",
+    "pgflow_mp.retry_run",
     "pgflow_mp.cancel_runs",
     "pgflow_mp.carry",
     "pgflow_mp.enqueue",

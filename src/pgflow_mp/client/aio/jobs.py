@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.face import AsyncFace
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, slug_of
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, run_keys, slug_of
 from pgflow_mp.client.moments import checked_delay, checked_moment
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import InvalidSchedule
@@ -30,6 +30,8 @@ class AsyncJobs(AsyncFace):
         delay_seconds: int | None = None,
         scheduled_at: datetime | None = None,
         run_id: UUID | None = None,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> UUID:
         """Start one run, now or later, and return its id.
@@ -42,6 +44,8 @@ class AsyncJobs(AsyncFace):
             delay_seconds: Begin so many seconds from now; a whole number, 0 is now.
             scheduled_at: Begin at this time instead, in any time zone; a time that has passed is now.
             run_id: Use this id; a time-ordered one is made otherwise (D-9).
+            idempotency_key: Start it once; as for `start_flow`.
+            unique_while_running: As for `start_flow`.
             conn: Join the transaction of this connection.
 
         Raises:
@@ -55,6 +59,8 @@ class AsyncJobs(AsyncFace):
             delay_seconds=delay_seconds,
             scheduled_at=scheduled_at,
             run_ids=None if run_id is None else [run_id],
+            idempotency_keys=None if idempotency_key is None else [idempotency_key],
+            unique_while_running=unique_while_running,
             conn=conn,
         )
         return enqueued[0]
@@ -89,6 +95,8 @@ class AsyncJobs(AsyncFace):
         delay_seconds: int | None = None,
         scheduled_at: datetime | None = None,
         run_ids: Sequence[UUID] | None = None,
+        idempotency_keys: Sequence[str | None] | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> list[UUID]:
         """Start one run for each input, all in one round trip and one transaction; return the ids in order.
@@ -99,12 +107,12 @@ class AsyncJobs(AsyncFace):
             raise InvalidSchedule("give delay_seconds= or scheduled_at=, not both")
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
         slug, definition = slug_of(job), self._known(job)
-        statement = runs.enqueue(
-            slug,
-            [encoded_input(value, definition) for value in inputs],
-            ids,
-            delay_seconds=0 if delay_seconds is None else checked_delay(delay_seconds),
-            scheduled_at=None if scheduled_at is None else checked_moment(scheduled_at),
-        )
-        await self._start(slug, ids, statement, conn, doing=f"enqueuing `{slug}`")
-        return ids
+        encoded = [encoded_input(value, definition) for value in inputs]
+        keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
+        delay = 0 if delay_seconds is None else checked_delay(delay_seconds)
+        moment = None if scheduled_at is None else checked_moment(scheduled_at)
+        if keys is None:
+            statement = runs.enqueue(slug, encoded, ids, delay_seconds=delay, scheduled_at=moment)
+        else:
+            statement = runs.start_once(slug, encoded, ids, keys, delay_seconds=delay, scheduled_at=moment)
+        return await self._start(slug, ids, statement, conn, doing=f"enqueuing `{slug}`")

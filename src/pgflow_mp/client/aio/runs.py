@@ -15,12 +15,13 @@ from pgflow_mp.client.arguments import (
     page_size,
     run_filter,
     run_id_of,
+    run_keys,
     slug_of,
     with_typed_output,
 )
 from pgflow_mp.client.pages import RunPage, place_after
 from pgflow_mp.core.queries import runs
-from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound
+from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound, RunNotRetryable
 from pgflow_mp.flow import as_definition
 from pgflow_mp.ids import new_id
 
@@ -47,6 +48,8 @@ class AsyncRuns(AsyncFace):
         input: InputT = ...,
         *,
         run_id: UUID | None = None,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> UUID: ...
     @overload
@@ -56,6 +59,8 @@ class AsyncRuns(AsyncFace):
         input: object = NO_INPUT,
         *,
         run_id: UUID | None = None,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> UUID: ...
     async def start_flow(
@@ -64,6 +69,8 @@ class AsyncRuns(AsyncFace):
         input: object = NO_INPUT,  # noqa: A002 - the contract's word (core 3.6)
         *,
         run_id: UUID | None = None,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> UUID:
         """Start one run and return its id.
@@ -72,13 +79,25 @@ class AsyncRuns(AsyncFace):
             flow: The flow class, its definition, or its slug.
             input: A JSON value; `{}` by default, an array where the flow has a root map step (core 3.6.1).
             run_id: Use this id; a time-ordered one is made otherwise (D-9).
+            idempotency_key: Start it once: where this key of this flow has started a run before, that run is returned
+                and nothing is started, whatever the input. A key stands for its run as long as that is kept, until it
+                is pruned or deleted (a retry of the run takes no key along).
+            unique_while_running: The key stands for its run only while that is going. Without a key: start nothing
+                while a run of the flow that was started like this is going, and return that.
             conn: Join the transaction of this connection.
 
         Raises:
             FlowNotFound: The database has no such flow: compile it first.
             InvalidInput: The input is no JSON, no array where one is needed, or not of the type that the flow takes.
         """
-        started = await self.start_flows(flow, [input], run_ids=[run_id or new_id()], conn=conn)
+        started = await self.start_flows(
+            flow,
+            [input],
+            run_ids=[run_id or new_id()],
+            idempotency_keys=None if idempotency_key is None else [idempotency_key],
+            unique_while_running=unique_while_running,
+            conn=conn,
+        )
         return started[0]
 
     @overload
@@ -88,6 +107,8 @@ class AsyncRuns(AsyncFace):
         inputs: Sequence[InputT],
         *,
         run_ids: Sequence[UUID] | None = None,
+        idempotency_keys: Sequence[str | None] | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> list[UUID]: ...
     @overload
@@ -97,6 +118,8 @@ class AsyncRuns(AsyncFace):
         inputs: Sequence[object],
         *,
         run_ids: Sequence[UUID] | None = None,
+        idempotency_keys: Sequence[str | None] | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> list[UUID]: ...
     async def start_flows(
@@ -105,6 +128,8 @@ class AsyncRuns(AsyncFace):
         inputs: Sequence[object],
         *,
         run_ids: Sequence[UUID] | None = None,
+        idempotency_keys: Sequence[str | None] | None = None,
+        unique_while_running: bool = False,
         conn: AsyncConn | None = None,
     ) -> list[UUID]:
         """Start one run for each input, all in one round trip and one transaction; return the ids in order.
@@ -113,6 +138,9 @@ class AsyncRuns(AsyncFace):
             flow: The flow class, its definition, or its slug.
             inputs: JSON values, as `start_flow` takes one; thousands are fine.
             run_ids: The id of each run; time-ordered ones are made otherwise (D-9).
+            idempotency_keys: The key of each, or None for none; see `start_flow`. Of several inputs with one key the
+                first counts.
+            unique_while_running: As for `start_flow`.
             conn: Join the transaction of this connection.
 
         Raises:
@@ -121,9 +149,10 @@ class AsyncRuns(AsyncFace):
         """
         ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
         slug, definition = slug_of(flow), self._known(flow)
-        statement = runs.start_flows(slug, [encoded_input(value, definition) for value in inputs], ids)
-        await self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")
-        return ids
+        encoded = [encoded_input(value, definition) for value in inputs]
+        keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
+        statement = runs.start_once(slug, encoded, ids, keys) if keys else runs.start_flows(slug, encoded, ids)
+        return await self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")
 
     @overload
     async def start_flow_sync(
@@ -265,6 +294,38 @@ class AsyncRuns(AsyncFace):
         statement = runs.list_runs(wanted, limit + 1, place_after(after))
         found = await self._connections.run(statement, conn, doing="listing runs")
         return RunPage.of(found, limit)
+
+    async def retry_run(self, run_id: UUID | str, *, from_failed: bool = False, conn: AsyncConn | None = None) -> UUID:
+        """Start a new run that repeats one that has ended; return its id. Its `retry_of` names the run it repeats.
+
+        Args:
+            run_id: The run that has ended, well or not.
+            from_failed: Begin with the steps that failed, or had not ended when the run failed or was cancelled: a
+                step that completed is kept with its output, and so is one that was skipped by its condition, if
+                what they depend on is kept as well. A map step is kept or repeated as a whole. Otherwise the whole
+                flow runs again, with the same input.
+            conn: Join the transaction of this connection.
+
+        Raises:
+            InvalidRunId: The text is no UUID.
+            RunNotFound: There is no such run.
+            RunNotRetryable: It is still going; or nothing of it failed, with `from_failed`.
+        """
+        new_run_id = new_id()
+        statement = runs.retry_run(run_id_of(run_id), new_run_id, from_failed=from_failed)
+        retried = await self._connections.run(statement, conn, doing="retrying a run")
+        match retried.outcome:
+            case "unknown":
+                raise RunNotFound(f"there is no run {run_id} in this database")
+            case "going":
+                raise RunNotRetryable(f"run {run_id} is still going; wait for its end, or cancel it, then retry")
+            case "completed":
+                raise RunNotRetryable(
+                    f"run {run_id} completed, nothing of it failed; to repeat all leave out from_failed"
+                )
+        if retried.run is not None:
+            await self._tell(retried.flow_slug, retried.run, conn)
+        return new_run_id
 
     async def cancel_run(self, run_id: UUID | str, *, conn: AsyncConn | None = None) -> Run:
         """Cancel a run that is still going; return it as it is then, without its steps.

@@ -57,15 +57,21 @@ class Face:
         conn: Conn | None,
         *,
         doing: str,
-    ) -> None:
-        """Start runs with what plugins pass along, and tell the observers of each once it is committed."""
+    ) -> list[UUID]:
+        """Start runs with what plugins pass along, and tell the observers of each once it is committed.
+
+        Returns:
+            The id of each, in order; one that had been started before (idempotency keys) is not told.
+        """
         statement = carrying(statement, self._telling.carriers(slug, run_ids))
         started = self._connections.run(statement, conn, doing=doing)
-        if is_committed(conn):
-            for run in started:
-                self._tell(slug, run, conn)
+        for run in started:
+            self._tell(slug, run, conn)
+        return [run.run_id for run in started]
 
     def _tell(self, slug: str, started: StartedRun, conn: Conn | None) -> None:
+        if not (started.is_new and is_committed(conn)):
+            return
         error = ""
         if self._telling.wants_error_of(started):
             run = self._connections.run(get_run_with_states(started.run_id), conn)

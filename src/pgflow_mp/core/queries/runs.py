@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 __all__ = [
+    "Keys",
+    "Retried",
     "RunFilter",
     "StartedRun",
     "cancel_runs",
@@ -28,7 +30,9 @@ __all__ = [
     "get_run_with_states",
     "list_runs",
     "open_runs",
+    "retry_run",
     "start_flows",
+    "start_once",
 ]
 
 
@@ -41,12 +45,14 @@ class StartedRun:
         status: `started`; or `completed` or `failed`, where it had nothing to do.
         started_at: When it was started.
         ended_at: When it ended; None while it goes on.
+        is_new: Whether this call has started it; False where its idempotency key had started it before.
     """
 
     run_id: UUID
     status: str
     started_at: datetime
     ended_at: datetime | None
+    is_new: bool = True
 
     @classmethod
     def of(cls, run: Run) -> StartedRun:
@@ -108,6 +114,98 @@ def enqueue(
     array, elements = array_of("jsonb", inputs)
     params = (flow_slug, *elements, list(run_ids), delay_seconds, scheduled_at)
     return Statement(_ENQUEUE.format(inputs=array), params, lambda found: [StartedRun(*row) for row in found])
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Idempotency keys for a start.
+
+    Attributes:
+        keys: The key of each run, None for none.
+        while_running: A key stands for its run only as long as that is going; else as long as it is kept.
+    """
+
+    keys: Sequence[str | None]
+    while_running: bool = False
+
+
+_START_ONCE = """
+select run_id, status, started_at, ended_at, is_new
+from pgflow_mp.start_once(%s::text, {inputs}, %s::uuid[], %s::text[], %s::boolean, %s::int, %s::timestamptz)
+"""
+
+
+def start_once(
+    flow_slug: str,
+    inputs: Sequence[str],
+    run_ids: Sequence[UUID],
+    keys: Keys,
+    *,
+    delay_seconds: int = 0,
+    scheduled_at: datetime | None = None,
+) -> Statement[list[StartedRun]]:
+    """Start a run for each input whose key stands for none; return the run of each input, in order.
+
+    Args:
+        flow_slug: The flow.
+        inputs: JSON texts.
+        run_ids: The id of each run that is new.
+        keys: The key of each.
+        delay_seconds: Begin so many seconds from now.
+        scheduled_at: Begin at this aware time instead; one that has passed is now.
+
+    Raises:
+        psycopg.Error: (when executed) As for `start_flows`.
+    """
+    array, elements = array_of("jsonb", inputs)
+    params = (
+        flow_slug,
+        *elements,
+        list(run_ids),
+        list(keys.keys),
+        keys.while_running,
+        delay_seconds,
+        scheduled_at,
+    )
+    return Statement(_START_ONCE.format(inputs=array), params, lambda found: [StartedRun(*row) for row in found])
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What came of a retry.
+
+    Attributes:
+        outcome: `started`, `unknown` (there is no such run), `going` (it has not ended) or `completed` (nothing of it
+            failed).
+        flow_slug: The flow; empty for an unknown run.
+        run: The new run, where one was started.
+    """
+
+    outcome: str
+    flow_slug: str
+    run: StartedRun | None
+
+
+_RETRY = """
+select outcome, coalesce(flow_slug, ''), run_id, status, started_at, ended_at
+from pgflow_mp.retry_run(%s::uuid, %s::boolean, %s::uuid)
+"""
+
+
+def retry_run(run_id: UUID, new_run_id: UUID, *, from_failed: bool) -> Statement[Retried]:
+    """Start a run that repeats one that has ended; tell what came of it.
+
+    Args:
+        run_id: The run that has ended.
+        new_run_id: The id of the new one.
+        from_failed: Keep what its steps have achieved.
+    """
+
+    def read(found: list[Row]) -> Retried:
+        outcome, flow_slug, *run = found[0]
+        return Retried(outcome, flow_slug, StartedRun(*run) if outcome == "started" else None)
+
+    return Statement(_RETRY, (run_id, from_failed, new_run_id), read)
 
 
 def cancel_runs(run_ids: Sequence[UUID]) -> Statement[set[UUID]]:

@@ -1,6 +1,7 @@
 """Settling many tasks in one call. Rules: decisions D-2, D-5, D-6, D-7, D-8; design rule 2; core O-1, 4.2."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -103,6 +104,10 @@ class TestWhoseAttempt:
         machine.give_back([task])
         assert machine.settle([(task, "no array")]) == [(False, "queued", "started", "started")]
         assert machine.status(run) == "started"
+        (again,) = machine.claim("f")
+        assert machine.settle([(again, "no array")], worker=machine.register())[0][0] is False
+        assert machine.settle([(replace(again, attempt=2), "no array")])[0][0] is False
+        assert machine.tasks(run) == {"a": ["started"]}
 
     def test_without_worker_and_attempt_it_is_whoever_runs(self, machine):
         """D-5: as the contract's functions do."""

@@ -264,12 +264,14 @@ class TestRetry:
 
     def test_a_queued_task_is_pushed_back(self, machine):
         """core FT-11 [T], 4.6: base x 2^0; nothing else changes, the message is not archived."""
-        machine.flow("f", options={"base_delay": 60}, a=single())
-        run = machine.start("f")
+        machine.flow("f", options={"base_delay": 60}, m=map_of(), a=single())
+        run = machine.start("f", [1, 2])
         before = machine.everything(run)
-        assert machine.fail(run, "a") == "queued"
+        assert machine.fail(run, "m", index=1) == "queued"
         assert machine.everything(run) == before
-        assert 50 < machine.visible_in(run, "a") <= 60
+        assert 50 < machine.visible_in(run, "m", 1) <= 60
+        assert max(machine.visible_in(run, "m", 0), machine.visible_in(run, "a")) <= 0
+        assert len(machine.queued("f")) == 3
 
     def test_other_tasks_of_the_map_go_on(self, machine):
         """core FT-5."""

@@ -1,6 +1,7 @@
 """Claiming tasks. Rules: core 3.13, X-3, A-1, A-2; generations 2.6, 5.8, QI-4, SU-2, SU-4; decisions D-1, D-2."""
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -421,6 +422,17 @@ class TestGiveBack:
         assert machine.give_back(tasks) == 0
         again = machine.claim("f", only=[two_steps[1]])
         assert machine.give_back(again) == 1
+
+    def test_only_what_is_named_is_given_back(self, machine):
+        """D-4, D-5: one task of a map, in the attempt that runs."""
+        machine.flow("f", m=map_of(), n=map_of())
+        run = machine.start("f", [1, 2])
+        tasks = machine.claim("f")
+        named = next(task for task in tasks if (task.step, task.index) == ("n", 1))
+        for attempt in (0, 2):
+            assert machine.give_back([replace(named, attempt=attempt)]) == 0
+        assert machine.give_back([named]) == 1
+        assert machine.tasks(run) == {"m": ["started", "started"], "n": ["started", "queued"]}
 
     def test_nothing_to_give_back(self, machine):
         assert machine.give_back([]) == 0

@@ -242,20 +242,20 @@ class TestStalledForGood:
 
     def test_it_gets_another_attempt_where_the_policy_has_one(self, machine):
         """With a message again; those of its neighbours stay theirs."""
-        machine.flow("f", options={"timeout": 60}, a=single(), b=single())
-        running = machine.start("f")
+        machine.flow("f", options={"timeout": 60}, a=map_of(), b=single())
+        running = machine.start("f", [1, 2])
         machine.claim("f", 1)
-        neighbour = machine.task(running, "b", "message_id")
+        neighbours = [machine.task(running, "a", "message_id", index=1), machine.task(running, "b", "message_id")]
         machine.conn.execute("update pgflow.step_tasks set requeued_count = 3")
         machine.conn.execute("update pgflow.flows set opt_base_delay = 0")
         machine.backdate(running, 100)
         machine.conn.execute(REQUEUE)
         assert machine.recover() == 1
-        assert machine.task(running, "b", "message_id") == neighbour
-        other, task = machine.claim("f")
-        assert (task.run, task.step, task.attempt) == (running, "a", 2)
+        *others, task = machine.claim("f")
+        assert [other.message for other in others] == neighbours
+        assert (task.run, task.step, task.index, task.attempt) == (running, "a", 0, 2)
         assert machine.task(running, "a", "permanently_stalled_at") is None
-        machine.settle([(task, 1), (other, 1)])
+        machine.settle([(each, 1) for each in (task, *others)])
         assert machine.status(running) == "completed"
 
     def test_a_task_given_back_meanwhile_is_no_stalled_one_any_more(self, machine, running):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pgflow_mp.core.queries.definitions import Compiled
     from pgflow_mp.core.queries.runs import StartedRun
+    from pgflow_mp.results import Run
 
 
 class Telling:
@@ -62,6 +63,12 @@ class Telling:
         """Tell of a run that was started, and that it has ended, where it had nothing to do."""
         info = RunInfo(flow_slug, run.run_id, run.started_at)
         tell_started(self._observers, info, run.status, run.ended_at, error)
+
+    def cancelled(self, run: Run) -> None:
+        """Tell of a run that was cancelled: it has failed."""
+        assert run.started_at is not None, "every row has it"
+        info = RunInfo(run.flow_slug, run.run_id, run.started_at, run.failed_at)
+        self._observers.tell("pgflow_run_failed", run=info, error=run.error or "")
 
     def compiled(self, flow_slug: str, compiled: Compiled) -> None:
         """Tell of a flow that was compiled."""

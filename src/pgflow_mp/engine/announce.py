@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
     from uuid import UUID
 
-    from pgflow_mp.core.queries.tasks import ClaimedTask, Settled, TaskKey, Transitions
-    from pgflow_mp.executors.base import Failed, Outcome, TaskCall
-    from pgflow_mp.hooks.events import ChildInfo
+    from pgflow_mp.core.queries.tasks import ClaimedTask, Recovered, Settled, TaskKey, Transitions
+    from pgflow_mp.executors.base import Outcome, TaskCall
+    from pgflow_mp.hooks.events import ChildInfo, FailureReason
     from pgflow_mp.hooks.observers import Observers
 
 # What only the longer answer to a settlement tells.
@@ -108,6 +108,20 @@ class Announcer:
             for outcome, result in applied_ones
             if result.transitions is not None
         ]
+        self._changes(changes)
+
+    def recovered(self, failed: Sequence[Recovered]) -> None:
+        """Tell of attempts that failed because nobody worked on them any more (D-3)."""
+        for each in failed:
+            key = each.key
+            task = TaskInfo(each.flow_slug, key.run_id, key.step_slug, key.task_index, key.attempt, key.worker_id)
+            reason: FailureReason = "lost" if each.is_lost else "timeout"
+            self._failure(task, each.error, reason, 0.0, each.task_status, each.delay)
+        self._changes(
+            [(each.flow_slug, each.key.run_id, each.transitions) for each in failed if each.transitions is not None]
+        )
+
+    def _changes(self, changes: Sequence[tuple[str, UUID, Transitions]]) -> None:
         for change in changes:
             self._steps(*change)
         for change in changes:
@@ -127,14 +141,22 @@ class Announcer:
                     seconds=outcome.seconds,
                 )
         else:
-            self._failure(task, outcome, result)
+            self._failure(task, outcome.error, outcome.reason, outcome.seconds, result.task_status, result.delay)
 
-    def _failure(self, task: TaskInfo, outcome: Failed, result: Settled) -> None:
-        if outcome.reason == "timeout":
-            self._tell("pgflow_task_timed_out", task=task, seconds=outcome.seconds)
-        told = {"task": task, "error": outcome.error, "reason": outcome.reason, "seconds": outcome.seconds}
-        if result.task_status == "queued":
-            self._tell("pgflow_task_retried", **told, delay=result.delay or 0.0)
+    def _failure(
+        self,
+        task: TaskInfo,
+        error: str,
+        reason: FailureReason,
+        seconds: float,
+        status: str | None,
+        delay: float | None,
+    ) -> None:
+        if reason == "timeout":
+            self._tell("pgflow_task_timed_out", task=task, seconds=seconds)
+        told = {"task": task, "error": error, "reason": reason, "seconds": seconds}
+        if status == "queued":
+            self._tell("pgflow_task_retried", **told, delay=delay or 0.0)
         else:
             self._tell("pgflow_task_failed", **told)
 

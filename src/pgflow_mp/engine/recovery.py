@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from pgflow_mp.connecting import sentence_of
-from pgflow_mp.core.queries.tasks import recover_tasks
+from pgflow_mp.core.queries.tasks import recover_tasks, recover_tasks_observed
 from pgflow_mp.core.queries.workers import list_processes, mark_workers_stopped
 from pgflow_mp.engine.host import is_gone
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     from pgflow_mp.core.queries.workers import Process
+    from pgflow_mp.engine.announce import Announcer
     from pgflow_mp.engine.link import Link
 
 logger = logging.getLogger("pgflow_mp.recovery")
@@ -33,8 +34,9 @@ SILENT_SECONDS = 15.0
 class Recovery:
     """Looks after tasks that nobody works on any more."""
 
-    def __init__(self, link: Link, here: Process) -> None:
+    def __init__(self, link: Link, here: Process, announcer: Announcer) -> None:
         self._link = link
+        self._announcer = announcer
         self._here = here
 
     async def run(self) -> None:
@@ -49,9 +51,16 @@ class Recovery:
     async def recover(self) -> None:
         """Bury the dead of this machine, then free what the dead of all machines hold."""
         await self._bury()
-        freed = await self._link.run(recover_tasks(SILENT_SECONDS))
+        freed = await self._free()
         if freed:
             logger.warning("available again, from workers that are gone: %s", counted(freed, "task"))
+
+    async def _free(self) -> int:
+        if not self._announcer.wants_details:
+            return await self._link.run(recover_tasks(SILENT_SECONDS))
+        freed, failed = await self._link.run(recover_tasks_observed(SILENT_SECONDS))
+        self._announcer.recovered(failed)
+        return freed
 
     async def _bury(self) -> None:
         if self._here.boot_id is None or self._here.pid_namespace is None:

@@ -192,7 +192,7 @@ class Worker:
             self._claimer.wake,
             self._canceller.heard,
         )
-        self._recovery = Recovery(self._links["recovery"], self._identity)
+        self._recovery = Recovery(self._links["recovery"], self._identity, self._announcer)
         # A worker for some runs only has no business with others (D-24).
         first = next(iter(self._worker_ids.values()), None)
         self._schedules = None if only_runs else Schedules(self._links["recovery"], first, self._observers)

@@ -79,7 +79,9 @@ def pgflow_child_started(child: ChildInfo) -> None:
 
 @hookspec
 def pgflow_child_lost(child: ChildInfo, cause: str, exit_code: int | None, tasks: tuple[TaskInfo, ...]) -> None:
-    """Observer, in the worker: a child process ended that was not told to, or was killed with a task past its time.
+    """Observer, in the worker: a child process ended that was not told to, or was killed with its task.
+
+    It is killed where its task is past its time, or was cancelled.
 
     Args:
         child: The child.
@@ -222,11 +224,11 @@ def pgflow_run_completed(run: RunInfo) -> None:
 
 @hookspec
 def pgflow_run_failed(run: RunInfo, error: str) -> None:
-    """Observer, in the worker whose settlement failed it: a run failed in the database.
+    """Observer, in the worker whose settlement failed it, or in the client that cancelled it: a run has failed.
 
     Args:
         run: The run.
-        error: The error of the step that failed it; empty where no step has one.
+        error: The error of the step that failed it, or `Run cancelled`; empty where there is none.
     """
 
 

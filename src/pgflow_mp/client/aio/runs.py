@@ -20,6 +20,7 @@ from pgflow_mp.client.arguments import (
     with_typed_output,
 )
 from pgflow_mp.client.pages import RunPage, place_after
+from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound, RunNotRetryable
 from pgflow_mp.flow import as_definition
@@ -344,8 +345,11 @@ class AsyncRuns(AsyncFace):
             RunNotFound: There is no such run.
         """
         wanted = run_id_of(run_id)
-        await self._connections.run(runs.cancel_runs([wanted]), conn, doing="cancelling a run")
-        return await self._found(run_id, runs.get_run(wanted), conn)
+        cancelled = await self._connections.run(runs.cancel_runs([wanted]), conn, doing="cancelling a run")
+        run = await self._found(run_id, runs.get_run(wanted), conn)
+        if cancelled and is_committed(conn):
+            self._telling.cancelled(run)
+        return run
 
     async def _found(self, run_id: UUID | str, statement: Statement[Run | None], conn: AsyncConn | None) -> Run:
         run = await self._connections.run(statement, conn, doing="reading a run")

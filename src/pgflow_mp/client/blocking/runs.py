@@ -21,6 +21,7 @@ from pgflow_mp.client.arguments import (
 )
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.pages import RunPage, place_after
+from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound, RunNotRetryable
 from pgflow_mp.flow import as_definition
@@ -341,8 +342,11 @@ class Runs(Face):
             RunNotFound: There is no such run.
         """
         wanted = run_id_of(run_id)
-        self._connections.run(runs.cancel_runs([wanted]), conn, doing="cancelling a run")
-        return self._found(run_id, runs.get_run(wanted), conn)
+        cancelled = self._connections.run(runs.cancel_runs([wanted]), conn, doing="cancelling a run")
+        run = self._found(run_id, runs.get_run(wanted), conn)
+        if cancelled and is_committed(conn):
+            self._telling.cancelled(run)
+        return run
 
     def _found(self, run_id: UUID | str, statement: Statement[Run | None], conn: Conn | None) -> Run:
         run = self._connections.run(statement, conn, doing="reading a run")

@@ -21,6 +21,7 @@ __all__ = [
     "ClaimedTask",
     "EndedRun",
     "EndedStep",
+    "Recovered",
     "Settled",
     "Settlement",
     "SkippedDelay",
@@ -31,6 +32,7 @@ __all__ = [
     "held_tasks",
     "lost_tasks",
     "recover_tasks",
+    "recover_tasks_observed",
     "requeue_tasks",
     "settle_tasks",
     "skip_delays",
@@ -288,6 +290,29 @@ def held_tasks(worker_ids: Sequence[UUID]) -> Statement[list[TaskKey]]:
 _LOST = "select pgflow_mp.lost_tasks(%s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[])"
 
 
+_RECOVER_OBSERVED = """
+select
+  flow_slug, run_id, step_slug, task_index, attempt, worker_id, is_lost, task_status, delay, error, transitions::text
+from pgflow_mp.recover_tasks_observed(make_interval(secs => %s::float8))
+"""
+
+
+def recover_tasks_observed(silent: float = 15.0) -> Statement[tuple[int, list[Recovered]]]:
+    """Do what `recover_tasks` does; returns how many can run again, and the attempts that have failed by it."""
+
+    def read(found: list[Row]) -> tuple[int, list[Recovered]]:
+        freed = sum(row[7] == "queued" for row in found)
+        return freed, [_recovered(row) for row in found if row[1] is not None]
+
+    return Statement(_RECOVER_OBSERVED, (silent,), read)
+
+
+def _recovered(row: Row) -> Recovered:
+    flow_slug, *key, is_lost, task_status, delay, error, transitions = row
+    told = None if transitions is None else _transitions(json.loads(transitions))
+    return Recovered(flow_slug, TaskKey(*key), is_lost, task_status, delay, error or "", told)
+
+
 def lost_tasks(tasks: Sequence[TaskKey]) -> Statement[list[int]]:
     """Tell which of these attempts are no longer with their worker, as places in `tasks`."""
     params = (
@@ -333,6 +358,29 @@ def report_progress(reports: Sequence[ProgressReport]) -> Statement[None]:
         [report.message for report in reports],
     )
     return Statement(sql, params, nothing)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A task that nobody worked on any more, and whose attempt counts as failed.
+
+    Attributes:
+        flow_slug: The flow.
+        key: The attempt, with the worker that had it; None for that where none is known.
+        is_lost: Whether its worker is gone; else its time was up.
+        task_status: What became of it: `queued` again, or `failed`.
+        delay: Seconds until the next attempt.
+        error: What it failed with.
+        transitions: With one of the tasks of a run: what ended with them.
+    """
+
+    flow_slug: str
+    key: TaskKey
+    is_lost: bool
+    task_status: str
+    delay: float | None
+    error: str
+    transitions: Transitions | None
 
 
 def recover_tasks(silent: float = 15.0) -> Statement[int]:

@@ -107,6 +107,10 @@ class InvalidCursor(PgflowError, ValueError):
     """This is not where a page ended: pass what `next` of the page before was."""
 
 
+class InvalidConnection(PgflowError, TypeError):
+    """This is no connection whose transaction could be joined."""
+
+
 class InvalidInput(PgflowError, ValueError):
     """The input cannot be used: it is no JSON, or not what the flow takes."""
 

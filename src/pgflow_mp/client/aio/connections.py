@@ -59,7 +59,8 @@ class AsyncConnections:
         """
         with spoken(doing):
             if conn is not None:
-                return await execute_async(await joined_async(conn), statement)
+                async with joined_async(conn) as theirs:
+                    return await execute_async(theirs, statement)
             pool = await self._opened()
             async with pool.connection() as own:
                 return await execute_async(own, statement)

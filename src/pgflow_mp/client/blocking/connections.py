@@ -58,7 +58,8 @@ class Connections:
         """
         with spoken(doing):
             if conn is not None:
-                return execute(joined(conn), statement)
+                with joined(conn) as theirs:
+                    return execute(theirs, statement)
             pool = self._opened()
             with pool.connection() as own:
                 return execute(own, statement)

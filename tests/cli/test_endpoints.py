@@ -55,7 +55,18 @@ def test_a_worker_tells_what_it_does_and_that_it_is_stopping(tmp_path, pgflow_ds
     log = tmp_path / "log"
     with log.open("wb") as stderr:
         worker = begin(
-            "serve", "flows", "--dsn", pgflow_dsn, "--processes", "1", "--http", "0", cwd=tmp_path, stderr=stderr
+            "serve",
+            "flows",
+            "--dsn",
+            pgflow_dsn,
+            "--processes",
+            "1",
+            "--http",
+            "0",
+            "--plugin",
+            "pgflow_mp.plugins.prometheus:Prometheus",
+            cwd=tmp_path,
+            stderr=stderr,
         )
     try:
         url = until(lambda: re.search(r"listening on (http://127\.0\.0\.1:\d+)", log.read_text()))[1]
@@ -75,6 +86,9 @@ def test_a_worker_tells_what_it_does_and_that_it_is_stopping(tmp_path, pgflow_ds
         [queue] = status["queues"]
         assert (queue["flow_slug"], queue["ready"], queue["invisible"]) == ("nap", 1, 1)
         assert get(f"{url}/nothing")[0] == 404
+        assert "pgflow_claim_tasks_count 1.0" in until(
+            lambda: "claim_tasks_count 1" in (page := get(f"{url}/metrics")[1]) and page
+        )
         worker.send_signal(signal.SIGTERM)
         until(lambda: get(f"{url}/readyz") == (503, "not ready: the worker is stopping\n"))
         assert get(f"{url}/healthz") == (200, "ok\n")

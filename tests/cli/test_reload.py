@@ -94,6 +94,16 @@ def test_a_flow_that_is_new_in_the_code_is_worked_on_after_sighup(served, pgflow
     assert pgflow_conn.execute("select count(*) from pgflow.workers where stopped_at is null").fetchone() == (2,)
 
 
+def test_the_first_async_steps_may_come_with_a_reload(served, pgflow_conn):
+    """Their children, which the worker had no use for before, are started then."""
+    with (served.folder / "flows.py").open("a") as file:
+        file.write("\n\nclass Wait(Flow):\n    @step\n    async def answer():\n        return 'awaited'\n")
+    served.reload("loaded again")
+    pgflow_conn.execute("select pgflow.start_flow('wait', '{}')")
+    served.start(1, 0)
+    served.wait(lambda: sorted(served.answers()) == ["awaited", "old"])
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

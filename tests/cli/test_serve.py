@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pgflow_mp.cli import main
+from pgflow_mp.engine.worker import Worker
 from tests.cli.command import GREET, begin, is_one_sentence
 
 if TYPE_CHECKING:
@@ -137,3 +139,24 @@ def test_serve_refuses_a_flow_whose_shape_differs_before_it_claims(folder, call,
     assert is_one_sentence(done.stderr)
     assert "welcome" in done.stderr
     assert conn.execute("select count(*) from pgflow.workers").fetchone() == (0,)
+
+
+def test_what_is_typed_reaches_the_worker_and_what_is_not_is_left_to_it(pgflow_dsn, tmp_path, monkeypatch):
+    (tmp_path / "greet.py").write_text(GREET)
+    monkeypatch.chdir(tmp_path)
+    made = []
+
+    class Recorded(Worker):
+        def __init__(self, dsn, flows, **options):
+            made.append(options)
+            super().__init__(dsn, flows, **options)
+            self.stop()
+
+    monkeypatch.setattr("pgflow_mp.cli.serve.Worker", Recorded)
+    monkeypatch.setattr("pgflow_mp.cli.logs.to_stderr", lambda *_: None)  # the test's own logging stays
+    given = {"loops": 2, "tasks_per_loop": 7, "threads": 3, "unknown_step_timeout": 60.0, "max_payload": 5}
+    typed = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", f"{value:g}")]
+    assert main(["serve", "greet.py", "--dsn", pgflow_dsn, "--processes", "1", *typed]) == 0
+    assert main(["serve", "greet.py", "--dsn", pgflow_dsn, "--processes", "1"]) == 0
+    assert given.items() <= made[0].items()
+    assert not given.keys() & made[1].keys()

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgflow_mp.serve")
 
+# What the worker has a default for.
+_DEFAULTED = ("loops", "tasks_per_loop", "threads", "max_payload", "unknown_step_timeout")
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Compile or verify the flows, then work until stopped."""
@@ -81,6 +84,7 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: P
         preload=modules_of(definitions),
         name="pgflow-mp serve",
         plugins=plugins,
+        **{option: value for option in _DEFAULTED if (value := getattr(arguments, option)) is not None},
     )
     _stop_on_signals(worker, arguments.grace)
     reloader = Reloader(worker, dsn, code, Telling(plugins))

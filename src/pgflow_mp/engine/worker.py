@@ -43,6 +43,7 @@ from pgflow_mp.engine.strangers import UNKNOWN_STEP_TIMEOUT, Strangers
 from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.fleet import Fleet, kinds_of
+from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
 from pgflow_mp.executors.process.pool import ProcessPool
 from pgflow_mp.executors.thread import ThreadExecutor
 from pgflow_mp.hooks.deciders import Deciders
@@ -97,6 +98,7 @@ class Worker:
         listen_dsn: Where to listen for notifications, if not at `dsn`: past a pooler in transaction mode.
         max_tasks_per_child: Replace a child after so many tasks.
         max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
+        max_payload: MB of JSON that a handler gets or returns at most (D-22).
         unknown_step_timeout: Seconds after which a task fails whose step neither this worker nor any other that is
             there knows (D-24).
         preload: Modules that the children find already imported.
@@ -128,6 +130,7 @@ class Worker:
         listen_dsn: str | None = None,
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        max_payload: float = MAX_PAYLOAD_MB,
         unknown_step_timeout: float = UNKNOWN_STEP_TIMEOUT,
         preload: Sequence[str] = (),
         name: str = "python",
@@ -155,6 +158,7 @@ class Worker:
             "preload": preload,
             "max_tasks_per_child": max_tasks_per_child,
             "max_memory_per_child": max_memory_per_child,
+            "max_payload": max_payload,
         }
         self._links["errands"] = Link(dsn, "errands")
         self._errands = TaskErrands(self._links["errands"], task_dsn or dsn)
@@ -212,7 +216,12 @@ class Worker:
             "witness": witness,
             "errands": self._errands,
         }
-        thread: dict[str, Any] = {"witness": witness, "hooks": hooks, "errands": self._errands}
+        thread: dict[str, Any] = {
+            "witness": witness,
+            "hooks": hooks,
+            "errands": self._errands,
+            "max_payload": children["max_payload"],
+        }
         return Fleet(
             {
                 "process": lambda: ProcessPool(self._finished, size=processes, plugins=luggage(self._plugins), **pool),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgflow_mp.context import NO_SERVICES, Context
 from pgflow_mp.executors.base import Completed, Failed, Outcome, TaskCall
+from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
 from pgflow_mp.executors.perform import perform
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ def run_inline(call: TaskCall, hooks: HandlerHooks | None = None, services: Serv
     return outcome
 
 
-def run_here(call: TaskCall, hooks: HandlerHooks | None = None, services: Services = NO_SERVICES) -> Outcome:
+def run_here(
+    call: TaskCall,
+    hooks: HandlerHooks | None = None,
+    services: Services = NO_SERVICES,
+    max_payload: float = MAX_PAYLOAD_MB,
+) -> Outcome:
     """Run the call's handler in this thread; whatever it raises is its failure.
 
     Args:
         call: The call.
         hooks: What plugins have around it.
         services: What stands behind its context.
+        max_payload: MB of JSON that an input, or the output, may have.
     """
     ctx = Context.begin(
         flow_slug=call.flow.slug,
@@ -45,7 +52,7 @@ def run_here(call: TaskCall, hooks: HandlerHooks | None = None, services: Servic
         timeout=call.timeout,
         services=services,
     )
-    verdict = perform(call.step, ctx, call.input, call.flow_input, hooks, call.carriers)
+    verdict = perform(call.step, ctx, call.input, call.flow_input, hooks, call.carriers, max_payload)
     if verdict.error is None:
         return Completed(call, verdict.output, verdict.seconds, verdict.carrier)
     return Failed(call, verdict.error, verdict.reason, verdict.retryable, verdict.seconds, verdict.exception)

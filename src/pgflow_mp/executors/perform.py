@@ -1,8 +1,8 @@
 """Runs one handler to its end: the same few lines in a child process and inline.
 
 Whatever a handler does ends in a `Verdict`: it returned (and the value is JSON), it raised, or it returned
-something that is no JSON. `sys.exit()` and other exceptions outside of `Exception` are failures too; a task
-must not be able to end the process that runs it. What a handler returns is checked and encoded here, where it
+something that is no JSON, or too large. `sys.exit()` and other exceptions outside of `Exception` are failures too;
+a task must not be able to end the process that runs it. What a handler returns is checked and encoded here, where it
 ran, so that one bad value fails one task (D-6).
 """
 
@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp import handler, jsonvalue
-from pgflow_mp.errors import NonRetryable, OutputError
+from pgflow_mp.errors import InvalidInput, NonRetryable, OutputError
+from pgflow_mp.executors.payload import MAX_PAYLOAD_MB, check_inputs, check_output
 
 if TYPE_CHECKING:
     from pgflow_mp.context import Context
     from pgflow_mp.definition import StepDefinition
     from pgflow_mp.hooks.events import FailureReason
     from pgflow_mp.hooks.handling import HandlerHooks, WrappedCall
-
-
-MAX_PAYLOAD_MB = 64
-"""Postgres takes up to 256 MB in one jsonb string, and every worker pays for it; see `_check_size`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +31,10 @@ class Verdict:
         seconds: How long it took.
         output: JSON text, or None for SQL NULL; meaningless where `error` is set.
         error: The text of the failure, None where it returned.
-        reason: `raised` or `output`.
-        retryable: False after `NonRetryable`, and after what the step's `retry_on` does not name. An output that
-            is no JSON fails by policy, as any bug of a handler does: what it returns may depend on the world, and
-            the contract knows no other way.
+        reason: `raised`, `input` or `output`.
+        retryable: False after `NonRetryable`, after what the step's `retry_on` does not name, and after too large an
+            input. An output that is no JSON fails by policy, as any bug of a handler does: what it returns may depend
+            on the world, and the contract knows no other way.
         exception: What it raised.
         carrier: What plugins leave for the tasks that follow, as a JSON object; None where that is nothing.
     """
@@ -58,6 +55,7 @@ def perform(
     flow_input: bytes | None,
     hooks: HandlerHooks | None = None,
     carriers: bytes = b"",
+    max_payload: float = MAX_PAYLOAD_MB,
 ) -> Verdict:
     """Run the step's handler on JSON input and say how it ended.
 
@@ -68,10 +66,15 @@ def perform(
         flow_input: The run's input, JSON text, where the claim sent it along.
         hooks: What plugins have around the call; None where they have nothing.
         carriers: What came along for them with the run and from the parents' tasks, as JSON text.
+        max_payload: MB of JSON that an input, or the output, may have.
     """
     began = time.perf_counter()
     wrapped = None if hooks is None else hooks.around(carriers)
     call = handler.call if wrapped is None else wrapped.call
+    try:
+        check_inputs(max_payload, input, flow_input)
+    except InvalidInput as error:
+        return _failed(step, error, "input", 0.0)
     try:
         value = call(
             step,
@@ -81,7 +84,7 @@ def perform(
         )
     except BaseException as error:  # noqa: BLE001 - even SystemExit is the task's failure, not ours
         return _failed(step, error, "raised", time.perf_counter() - began)
-    return _returned(step, value, time.perf_counter() - began, wrapped)
+    return _returned(step, value, time.perf_counter() - began, wrapped, max_payload)
 
 
 async def perform_async(
@@ -91,11 +94,16 @@ async def perform_async(
     flow_input: bytes | None,
     hooks: HandlerHooks | None = None,
     carriers: bytes = b"",
+    max_payload: float = MAX_PAYLOAD_MB,
 ) -> Verdict:
     """Do what `perform` does in the event loop of the caller; a cancellation is a failure like any other."""
     began = time.perf_counter()
     wrapped = None if hooks is None else hooks.around(carriers)
     call = handler.call_async if wrapped is None else wrapped.call_async
+    try:
+        check_inputs(max_payload, input, flow_input)
+    except InvalidInput as error:
+        return _failed(step, error, "input", 0.0)
     try:
         value = await call(
             step,
@@ -105,13 +113,15 @@ async def perform_async(
         )
     except BaseException as error:  # noqa: BLE001 - as above
         return _failed(step, error, "raised", time.perf_counter() - began)
-    return _returned(step, value, time.perf_counter() - began, wrapped)
+    return _returned(step, value, time.perf_counter() - began, wrapped, max_payload)
 
 
-def _returned(step: StepDefinition, value: Any, seconds: float, wrapped: WrappedCall | None) -> Verdict:
+def _returned(
+    step: StepDefinition, value: Any, seconds: float, wrapped: WrappedCall | None, max_payload: float
+) -> Verdict:
     try:
         output = handler.encode_output(step, value)
-        _check_size(output)
+        check_output(max_payload, output)
         return Verdict(seconds, output=output, carrier=None if wrapped is None else wrapped.left())
     except OutputError as error:
         return _failed(step, error, "output", seconds)
@@ -119,21 +129,12 @@ def _returned(step: StepDefinition, value: Any, seconds: float, wrapped: Wrapped
         return _failed(step, error, "output", seconds)
 
 
-def _check_size(output: str | None) -> None:
-    """Refuse here, in its own process, what would hold up everybody's results on its way to the database (D-6)."""
-    if output is not None and len(output) > MAX_PAYLOAD_MB * 1024 * 1024:
-        raise OutputError(
-            f"the output is too large: {len(output) / 1024 / 1024:.0f} MB of JSON, the limit is {MAX_PAYLOAD_MB} MB; "
-            "store it where large things are (a file, a bucket, a table) and return where it is"
-        )
-
-
 def _failed(step: StepDefinition, error: BaseException, reason: FailureReason, seconds: float) -> Verdict:
     return Verdict(
         seconds,
         error=storable(handler.error_text(error, step)),
         reason=reason,
-        retryable=reason != "raised" or is_retryable(error, step.retry_on),
+        retryable=reason == "output" or (reason == "raised" and is_retryable(error, step.retry_on)),
         exception=error,
     )
 

@@ -24,12 +24,14 @@ import sys
 import threading
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.base import CANCELLED, Failed, Outcome, TaskCall
 from pgflow_mp.executors.inline import run_here
 from pgflow_mp.executors.lending import AsyncLender, Lender
+from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process.deaths import timed_out
 from pgflow_mp.executors.services import services_in_thread
@@ -56,6 +58,7 @@ class ThreadExecutor:
         witness: Is told what begins where.
         hooks: What plugins have around each call of a handler.
         errands: Does what tasks ask of their worker.
+        max_payload: MB of JSON that an input, or an output, may have.
 
     Attributes:
         abandoned: How many threads run on with a handler whose time is up.
@@ -70,11 +73,12 @@ class ThreadExecutor:
         witness: Witness | None = None,
         hooks: HandlerHooks | None = None,
         errands: Errands | None = None,
+        max_payload: float = MAX_PAYLOAD_MB,
     ) -> None:
         self._witness = witness
         self._errands = errands
         self._lender, self._async_lender = Lender(self._dsn), AsyncLender(self._dsn_async)
-        self._hooks = hooks
+        self._run = partial(run_here, hooks=hooks, max_payload=max_payload)
         self.on_outcome = on_outcome
         self.on_room = on_room
         self.abandoned = 0
@@ -174,7 +178,7 @@ class ThreadExecutor:
     def _feed(self) -> None:
         while self._queue and len(self._busy) < self._size:
             call = self._queue.popleft()[1]
-            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done, self._hooks, self._services_of)
+            hand = self._idle.pop() if self._idle else _Hand(self._loop, self._done, self._run, self._services_of)
             self._busy[hand] = self._loop.call_later(call.timeout, self._expire, hand)
             if self._witness is not None:
                 self._witness.call_started(call)
@@ -246,10 +250,10 @@ class _Hand:
         self,
         loop: asyncio.AbstractEventLoop,
         on_done: Callable[[_Hand, Outcome], None],
-        hooks: HandlerHooks | None,
+        run: Callable[..., Outcome],
         services: Callable[[TaskCall, Callable[[], bool]], Services],
     ) -> None:
-        self._hooks = hooks
+        self._run = run
         self._services = services
         self._loop = loop
         self._on_done = on_done
@@ -278,7 +282,7 @@ class _Hand:
     def _work(self) -> None:
         while (given := self._inbox.get()) is not None:
             call, services = given
-            outcome = contextvars.Context().run(run_here, call, self._hooks, services)
+            outcome = contextvars.Context().run(self._run, call, services=services)
             if isinstance(outcome, Failed):  # its exception would keep the frames of the handler alive
                 outcome = dataclasses.replace(outcome, exception=None)
             try:

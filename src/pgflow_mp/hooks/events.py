@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "output", "cancelled"]
-"""Why an attempt failed: its handler raised, ran out of time, lost its process, returned what is no JSON, or was ended
-because nobody wants its result any more (its run was cancelled or has failed)."""
+FailureReason: TypeAlias = Literal["raised", "timeout", "lost", "input", "output", "cancelled"]
+"""Why an attempt failed: its handler raised, ran out of time, lost its process, was not called for the size of its
+input, returned what is no JSON or is too large, or was ended because nobody wants its result any more (its run was
+cancelled or has failed)."""
 
 
 @dataclass(frozen=True, slots=True)

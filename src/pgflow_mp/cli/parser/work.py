@@ -135,6 +135,16 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
     add_processes(serve)
     add_plugins(serve)
     serve.add_argument(
+        "--loops", type=count, metavar="N", help="child processes with an event loop, for async steps; default: 1"
+    )
+    serve.add_argument(
+        "--tasks-per-loop", type=count, metavar="N", help="async tasks that each of them runs at a time; default: 100"
+    )
+    serve.add_argument(
+        "--threads", type=count, metavar="N",
+        help="threads for steps with executor=\"thread\"; default: a few more than there are cores",
+    )  # fmt: skip
+    serve.add_argument(
         "--grace", type=seconds, default=25.0, metavar="S",
         help="seconds that running tasks get to finish when stopped; default: 25",
     )  # fmt: skip
@@ -154,6 +164,13 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         "--http", type=address, metavar="HOST:PORT",
         help="answer /healthz, /readyz, /status and /metrics there; PORT alone: on loopback; default: off",
     )  # fmt: skip
+    serve.add_argument(
+        "--unknown-step-timeout", type=positive_seconds, metavar="S",
+        help="seconds after which a task fails whose step no worker knows; default: 600",
+    )  # fmt: skip
+    serve.add_argument(
+        "--max-payload", type=count, metavar="MB", help="JSON that a step gets or returns at most; default: 64"
+    )
     serve.add_argument(
         "--max-tasks-per-child", type=count, metavar="N", help="replace a child process after so many tasks"
     )

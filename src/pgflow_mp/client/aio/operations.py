@@ -11,6 +11,8 @@ from pgflow_mp.client.threads import in_thread_async
 from pgflow_mp.core.queries.health import findings
 from pgflow_mp.engine.background import BackgroundWorker
 from pgflow_mp.errors import FlowNotFound, PgflowError
+from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP
+from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
 from pgflow_mp.flow import as_definition
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ class AsyncOperations(AsyncDefinitions):
         poll_interval: float = 1.0,
         processes: int | None = None,
         loops: int = 1,
+        tasks_per_loop: int = TASKS_PER_LOOP,
         threads: int | None = None,
         grace: float = 25.0,
         max_tasks_per_child: int | None = None,
         max_memory_per_child: int | None = None,
+        max_payload: float = MAX_PAYLOAD_MB,
         listen_dsn: str | None = None,
         name: str = "pgflow-mp app",
     ) -> AsyncWorkerHandle:
@@ -79,10 +83,12 @@ class AsyncOperations(AsyncDefinitions):
             poll_interval: Seconds between looks for work that no notification announced.
             processes: Children for process steps; by default one for each core that this process may use.
             loops: Children with an event loop for async steps; started when a flow has such steps.
+            tasks_per_loop: Async tasks that each of them runs at a time.
             threads: Threads for steps with `executor="thread"`; a few more than there are cores by default.
             grace: Seconds that running tasks may take to finish when it is stopped.
             max_tasks_per_child: Replace a child after so many tasks.
             max_memory_per_child: Replace a child whose resident memory grew beyond so many MB (D-22).
+            max_payload: MB of JSON that a handler gets or returns at most (D-22).
             listen_dsn: Where to listen for notifications, if not at the DSN: past a pooler in transaction mode.
             name: The deployment unit, for people who look into the table of workers.
 
@@ -103,10 +109,12 @@ class AsyncOperations(AsyncDefinitions):
             poll_interval=poll_interval,
             processes=processes,
             loops=loops,
+            tasks_per_loop=tasks_per_loop,
             threads=threads,
             grace=grace,
             max_tasks_per_child=max_tasks_per_child,
             max_memory_per_child=max_memory_per_child,
+            max_payload=max_payload,
             listen_dsn=listen_dsn,
             name=name,
             plugins=self._telling.plugins,

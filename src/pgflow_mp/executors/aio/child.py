@@ -148,6 +148,7 @@ class Server:
         self._link = link
         self._report_memory: bool = settings["report_memory"]
         self._hooks: HandlerHooks | None = settings["hooks"]
+        self._max_payload: float = settings["max_payload"]
         self._shelf = Shelf()
         self._families = Families(board)
         self._pages = Pages(link)
@@ -201,7 +202,9 @@ class Server:
 
     async def _perform(self, attempt: Attempt, item: Item, run: wire.Run) -> None:
         ctx = child.context_of(run, item, child.services_of(self._link, run, lambda: attempt.cancelled))
-        verdict = await perform_async(item.step, ctx, run.input, run.flow_input or None, self._hooks, run.carriers)
+        verdict = await perform_async(
+            item.step, ctx, run.input, run.flow_input or None, self._hooks, run.carriers, self._max_payload
+        )
         if not self._link.is_ours:
             os._exit(0)  # the handler forked, and its copy returned as well
         if attempt.stack is None:

@@ -17,7 +17,7 @@ import logging
 import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from pgflow_mp.executors.aio.watched import CANCEL_PATIENCE
 from pgflow_mp.executors.base import Failed, Outcome, TaskCall
@@ -26,18 +26,15 @@ from pgflow_mp.executors.process import deaths
 from pgflow_mp.executors.process.deadlines import Deadlines
 from pgflow_mp.executors.process.desk import SERVED
 from pgflow_mp.executors.process.household import Household
-from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.port import Port, State
 from pgflow_mp.executors.process.wire import Frame, Kind, pack
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
-    from pgflow_mp.executors.base import Errands, Witness
     from pgflow_mp.executors.process.handlers import Parcel
-    from pgflow_mp.executors.process.nursery import PoolBroken
-    from pgflow_mp.executors.process.output import OutputSink
+    from pgflow_mp.executors.process.household import ChildOptions
 
 logger = logging.getLogger("pgflow_mp.pool")
 
@@ -85,17 +82,7 @@ class LoopPool(Household):
         on_outcome: Called in the loop with each outcome.
         loops: How many children.
         tasks_per_loop: How many calls each runs at a time.
-        method: Start method; see `Household`, also for all that follows.
-        preload: Modules to import before children are forked.
-        max_tasks_per_child: Calls after which a child is replaced.
-        max_memory_per_child: MB after which a child is replaced.
-        start_timeout: Seconds that a child has for its first word.
-        on_room: Called when `free` has grown without an outcome.
-        on_broken: Called when no child can be started any more.
-        on_output: Called with what tasks print.
-        witness: Is told what begins where, and which children come and go.
-        plugins: What children need to have the plugins around handlers.
-        errands: Does what tasks ask of their worker.
+        options: See `ChildOptions`.
     """
 
     child_module = "pgflow_mp.executors.aio.child"
@@ -107,33 +94,9 @@ class LoopPool(Household):
         *,
         loops: int = 1,
         tasks_per_loop: int = TASKS_PER_LOOP,
-        method: str | None = None,
-        preload: Iterable[str] = (),
-        max_tasks_per_child: int | None = None,
-        max_memory_per_child: float | None = None,
-        start_timeout: float = 30.0,
-        on_room: Callable[[], None] | None = None,
-        on_broken: Callable[[PoolBroken], None] | None = None,
-        on_output: OutputSink = to_stderr,
-        witness: Witness | None = None,
-        plugins: Sequence[dict[str, str]] = (),
-        errands: Errands | None = None,
+        **options: Unpack[ChildOptions],
     ) -> None:
-        super().__init__(
-            on_outcome,
-            children=loops,
-            method=method,
-            preload=preload,
-            max_tasks_per_child=max_tasks_per_child,
-            max_memory_per_child=max_memory_per_child,
-            start_timeout=start_timeout,
-            on_room=on_room,
-            on_broken=on_broken,
-            on_output=on_output,
-            witness=witness,
-            plugins=plugins,
-            errands=errands,
-        )
+        super().__init__(on_outcome, children=loops, **options)
         if tasks_per_loop < 1:
             raise ValueError(f"an event loop needs room for at least one task, not {tasks_per_loop}")
         self._per_loop = tasks_per_loop

@@ -203,8 +203,15 @@ def _run(link: Link, shelf: Shelf, payload: bytes, settings: Mapping[str, Any]) 
     found = find(shelf, run)
     if not isinstance(found, Item):
         return found
-    ctx = context_of(run, found, services_of(link, run))
-    verdict = perform(found.step, ctx, run.input, run.flow_input or None, settings["hooks"], run.carriers)
+    verdict = perform(
+        found.step,
+        context_of(run, found, services_of(link, run)),
+        run.input,
+        run.flow_input or None,
+        settings["hooks"],
+        run.carriers,
+        settings["max_payload"],
+    )
     _flush()
     return report(verdict, resident_memory() if settings["report_memory"] else 0)
 

@@ -16,10 +16,11 @@ import os
 import sys
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.base import CANCELLED, Completed, Failed, Outcome, TaskCall
+from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
 from pgflow_mp.executors.process import logs, wire
 from pgflow_mp.executors.process.desk import Desk
 from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
@@ -39,20 +40,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgflow_mp.pool")
 
 _MEGABYTE = 1024 * 1024
+START_SECONDS = 30.0
 _RETIRE_TIME = 5.0  # seconds that a retired child has to end (its exit handlers run)
 
 
-class Household:
-    """Children and the calls that wait for them; a base of executors.
+class ChildOptions(TypedDict, total=False):
+    """What can be said of the children of every pool; all of it may be left out.
 
-    Args:
-        on_outcome: Called in the loop with each outcome.
-        children: How many children there are to be.
+    Attributes:
         method: "forkserver" or "spawn"; by default the first where there is one and it is safe (not macOS).
         preload: Modules that the fork server imports once, before it forks (the flows'). They must not start
             threads or open connections when imported. What cannot be imported is logged, and left to the children.
         max_tasks_per_child: A child is replaced after so many calls.
         max_memory_per_child: A child is replaced when it holds more than so many MB after a call.
+        max_payload: MB of JSON that an input, or an output, may have (`executors.payload`).
         start_timeout: Seconds until a child that has not said a word counts as dead.
         on_room: Called in the loop when `free` has grown without an outcome.
         on_broken: Called in the loop with the reason when no child can be started any more.
@@ -63,43 +64,54 @@ class Household:
         errands: Does what tasks ask of their worker.
     """
 
+    method: str | None
+    preload: Iterable[str]
+    max_tasks_per_child: int | None
+    max_memory_per_child: float | None
+    max_payload: float
+    start_timeout: float
+    on_room: Callable[[], None] | None
+    on_broken: Callable[[PoolBroken], None] | None
+    on_output: OutputSink
+    witness: Witness | None
+    plugins: Sequence[dict[str, str]]
+    errands: Errands | None
+
+
+class Household:
+    """Children and the calls that wait for them; a base of executors.
+
+    Args:
+        on_outcome: Called in the loop with each outcome.
+        children: How many children there are to be.
+        options: See `ChildOptions`.
+    """
+
     child_module = "pgflow_mp.executors.process.child"
     """What runs in a child: the `main` of this module."""
     kind: Literal["process", "async"] = "process"
     """What kind of children these are."""
 
     def __init__(
-        self,
-        on_outcome: Callable[[Outcome], None],
-        *,
-        children: int,
-        method: str | None = None,
-        preload: Iterable[str] = (),
-        max_tasks_per_child: int | None = None,
-        max_memory_per_child: float | None = None,
-        start_timeout: float = 30.0,
-        on_room: Callable[[], None] | None = None,
-        on_broken: Callable[[PoolBroken], None] | None = None,
-        on_output: OutputSink = to_stderr,
-        witness: Witness | None = None,
-        plugins: Sequence[dict[str, str]] = (),
-        errands: Errands | None = None,
+        self, on_outcome: Callable[[Outcome], None], *, children: int, **options: Unpack[ChildOptions]
     ) -> None:
-        self._witness = witness
-        self._desk = Desk(errands)
-        self._plugins = plugins
-        self.on_outcome = on_outcome
-        self.on_room = on_room
-        self.on_broken = on_broken
-        self._wanted = children
         if children < 1:
             raise ValueError(f"a pool needs at least one process, not {children}")
-        self._method = method or ("spawn" if sys.platform == "darwin" else "forkserver")
-        self._preload = tuple(dict.fromkeys(preload))
-        self._start_timeout = start_timeout
-        self._max_tasks = max_tasks_per_child
-        self._max_memory = None if max_memory_per_child is None else max_memory_per_child * _MEGABYTE
-        self._sink = on_output
+        memory = options.get("max_memory_per_child")
+        self.on_outcome = on_outcome
+        self.on_room = options.get("on_room")
+        self.on_broken = options.get("on_broken")
+        self._wanted = children
+        self._method = options.get("method") or ("spawn" if sys.platform == "darwin" else "forkserver")
+        self._preload = tuple(dict.fromkeys(options.get("preload", ())))
+        self._start_timeout = options.get("start_timeout", START_SECONDS)
+        self._max_tasks = options.get("max_tasks_per_child")
+        self._max_memory = None if memory is None else memory * _MEGABYTE
+        self._max_payload = options.get("max_payload", MAX_PAYLOAD_MB)
+        self._sink = options.get("on_output", to_stderr)
+        self._witness = options.get("witness")
+        self._plugins = options.get("plugins", ())
+        self._desk = Desk(options.get("errands"))
         self._nursery: Nursery | None = None  # once started
         self._packer = Packer()
         self._numbers = itertools.count(1)
@@ -383,6 +395,7 @@ class Household:
                 "environ": dict(os.environ),
                 "log_levels": logs.levels(),
                 "report_memory": self._max_memory is not None,
+                "max_payload": self._max_payload,
                 "plugins": self._plugins,
                 "kind": self.kind,
             }

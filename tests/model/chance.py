@@ -32,7 +32,7 @@ class Chance(random.Random):
         step = run.flow.by_slug.get(slug) if run else None
         feeds_a_map = step and not step.is_map and any(child.is_map for child in run.flow.children(slug))
         kind = self.choice(
-            ["array"] * 9 + ["array", "scalar", "object"] if feeds_a_map else ["scalar", "object", "array", "null"]
+            ["array"] * 8 + ["scalar", "object", "null"] if feeds_a_map else ["scalar", "object", "array", "null"]
         )
         if kind == "array":
             return self.array()

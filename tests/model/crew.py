@@ -1,4 +1,5 @@
-"""Eight sessions that work off runs while their connections are killed: workers of ours and foreign ones, a janitor.
+"""Sessions that work off runs while their connections are killed: workers of ours and foreign ones, a janitor, and one
+that cancels.
 
 A connection may die in the middle of any call. Whoever made the call then does what a worker has to do: settling is
 repeated, a claim whose answer was lost is given back, or the worker is replaced and its tasks are left to recovery.
@@ -45,11 +46,12 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Job:
-    """Runs to work off: inputs by run id, and the handlers of each flow."""
+    """Runs to work off: inputs by run id, the handlers of each flow, and which runs are cancelled on their way."""
 
     flows: dict[str, Flow]
     runs: dict[uuid.UUID, tuple[Flow, Json]]
     behaviour: dict[tuple[str, str], Behaviour]
+    doomed: list[uuid.UUID]
 
     def outcome(self, run_id: uuid.UUID, key: tuple[str, int], attempt: int) -> dict:
         flow, _ = self.runs[run_id]
@@ -88,7 +90,7 @@ class Crew:
     def run(self, seconds: float) -> None:
         """Work until every run has ended; raises what a session could not cope with."""
         members = [OurWorker(self) for _ in range(4)] + [ForeignWorker(self) for _ in range(2)]
-        members += [Starter(self), Janitor(self), Killer(self)]
+        members += [Starter(self), Janitor(self), Canceller(self), Killer(self)]
         for member in members:
             member.start()
         deadline = time.monotonic() + seconds
@@ -283,6 +285,15 @@ class Janitor(Member):
         self.call("skip_delays", list(self.job.runs))
         self.call(self.random.choice(["recover", "requeue_stalled"]))
         time.sleep(0.01)
+
+
+class Canceller(Member):
+    """Cancels the doomed runs, over and over, from some moment on."""
+
+    def turn(self) -> None:
+        time.sleep(self.random.random() / 5)
+        if self.job.doomed:
+            self.call("cancel", self.random.sample(self.job.doomed, self.random.randint(1, len(self.job.doomed))))
 
 
 class Killer(Member):

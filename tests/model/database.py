@@ -360,6 +360,12 @@ class Database:
         self.conn.execute("select pgflow.maybe_complete_run(%s)", [run])
         return found
 
+    def cancel(self, runs: list[uuid.UUID]) -> list[uuid.UUID]:
+        return [row[0] for row in self.rows("select pgflow_mp.cancel_runs(%s::uuid[])", runs)]
+
+    def cancelled(self) -> set[uuid.UUID]:
+        return {row[0] for row in self.rows("select run_id from pgflow_mp.runs where cancelled_at is not null")}
+
     def send(self, queue: str, body: object) -> int:
         return self.value("select pgmq.send(%s, %s::jsonb)", queue, json.dumps(body))
 

@@ -301,6 +301,14 @@ class Programs(BothSides, RuleBasedStateMachine):
         self.check()
 
     @precondition(has_runs)
+    @rule(index=INDEX)
+    def cancel(self, index) -> None:
+        """D-20: what has ended, or never was, stays as it is."""
+        run_id, run = list(self.runs.items())[index % len(self.runs)]
+        assert self.db.cancel([UNKNOWN_RUN, run_id, run_id]) == ([run_id] if run.cancel() else [])
+        self.check()
+
+    @precondition(has_runs)
     @rule(index=INDEX, step=INDEX)
     def force_skip(self, index, step) -> None:
         """core 3.11 by hand, of a live run."""

@@ -464,6 +464,15 @@ class Run:
         task.given_up = True
         task.archive()
 
+    def cancel(self) -> bool:
+        """D-20; True when it was still going."""
+        if self.ended:
+            return False
+        self.status = "failed"
+        self._send_run("run:failed", error_message="Run cancelled")
+        self._end_open_tasks("cancelled")
+        return True
+
     def force_skip(self, slug: str, reason: str) -> int:
         """The contract's own function, then maybe_complete_run, as its callers do."""
         changed = self._force_skip(slug, reason)

@@ -13,6 +13,7 @@ from pytest_pgflow._timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pgflow_mp.core.queries.tasks import SkippedDelay
     from pytest_pgflow._events import Event
@@ -26,10 +27,12 @@ class FlowRun(Run):
         skipped: The retry and start delays that were skipped, in order: step, task, seconds.
         events: What hooks saw of it, in order, as plain tuples: the hook without its prefix, then the step, then task
             index and attempt, as far as the hook is about one: ``("task_retried", "charge", 0, 1)``.
+        tick_at: The tick of the schedule that started it, in UTC, where `travel` came by it; else None.
     """
 
     skipped: tuple[SkippedDelay, ...] = ()
     events: tuple[Event, ...] = ()
+    tick_at: datetime | None = None
 
     @classmethod
     def of(cls, run: Run, skipped: Sequence[SkippedDelay] = (), events: tuple[Event, ...] = ()) -> FlowRun:

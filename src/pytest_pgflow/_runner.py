@@ -25,10 +25,13 @@ from pytest_pgflow._doubles import with_doubles, with_doubles_of_each
 from pytest_pgflow._events import with_log
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import checked, settle
+from pytest_pgflow._results import FlowRun
 from pytest_pgflow._session import DEBUGGED
+from pytest_pgflow._travel import Clock, Journey, checked_moment, destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     import psycopg
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.flow import Flow
     from pytest_pgflow._events import EventLog
-    from pytest_pgflow._results import FlowRun
     from pytest_pgflow._session import Node
 
 logger = logging.getLogger("pytest_pgflow")
@@ -73,6 +75,8 @@ class FlowRunner:
         self._debugged = debugged
         self.plugins: list[object] = []
         self._client = PgFlow(dsn, plugins=Plugins())
+        self._compiled: dict[str, FlowDefinition] = {}
+        self._time: Clock | None = None
         self._connection: psycopg.Connection[Any] | None = None
 
     def run(
@@ -180,6 +184,74 @@ class FlowRunner:
                 done += batch.results(check=check)
         return done
 
+    def freeze(self, at: datetime, *flows: type[Flow] | FlowDefinition) -> None:
+        """Let time stand still for schedules, and for what is enqueued for later, in the test's database.
+
+        Schedules begin at this time. Handlers and the times in tables keep the real time.
+
+        Args:
+            at: The time, with a zone; earlier or later than it really is.
+            *flows: Flows and jobs to compile then; `travel` works their runs off, like those of all flows that this
+                runner has run.
+
+        Raises:
+            InvalidSchedule: The time has no zone.
+            PgflowError: The role may not replace our functions in this database.
+        """
+        self._clock().set(checked_moment(at))
+        for flow in flows:
+            self._compile(as_definition(flow))
+
+    def travel(
+        self,
+        *,
+        to: datetime | None = None,
+        by: timedelta | float | None = None,
+        downtime: bool = False,
+        timeout: float | None = None,
+        check: bool = True,
+        executor: str | None = None,
+        replace: Mapping[str, Any] | None = None,
+    ) -> list[FlowRun]:
+        """Let time pass without waiting for it: every schedule ticks at its times, and what was enqueued for then runs.
+
+        Time stands still before and after; without `freeze` it does so from now on.
+
+        Args:
+            to: The time to arrive at, with a zone.
+            by: Or how far to go: a timedelta or seconds.
+            downtime: No worker is there on the way: what was missed is caught up at the end, by each schedule's policy.
+            timeout: Seconds that all of it may take, in real time.
+            check: Raise for the first failed run; otherwise failed runs are returned like others.
+            executor: ``inline`` or ``process``.
+            replace: Doubles by step; each flow takes those of its own steps.
+
+        Returns:
+            The runs in order of time, each with `tick_at` where a schedule started it. Runs of flows that this runner
+            has not compiled are only started.
+
+        Raises:
+            FlowFailed, RunTimeout, StepNotFound: As for `run`.
+            InvalidSchedule: The time has no zone, or lies behind.
+            TimeoutError: The time was up on the way.
+        """
+        __tracebackhide__ = True
+        clock, deadline = self._clock(), self.deadline(timeout)
+        known = with_doubles_of_each(list(self._compiled.values()), replace)
+        flows = {flow.slug: flow for flow in known}
+
+        def work_off(slug: str, run_ids: Sequence[UUID]) -> list[FlowRun]:
+            __tracebackhide__ = True
+            batch = self._batch(flows[slug], run_ids, executor, *with_log(self.plugins))
+            batch.drive(deadline, skip=True)
+            return batch.results(check=check)
+
+        def look(run_id: UUID) -> FlowRun:
+            return FlowRun.of(self._client.get_run_with_states(run_id, conn=self._conn()))
+
+        journey = Journey(self._conn(), clock, flows.keys(), work_off, look, deadline.passed)
+        return journey.go(destination(clock.now, to, by), at_once=downtime)
+
     def step(
         self,
         flow: type[Flow] | FlowDefinition,
@@ -216,6 +288,7 @@ class FlowRunner:
         """End the connections."""
         self._client.close()
         if self._connection is not None:
+            self._clock().restore()
             self._connection.close()
 
     def deadline(self, timeout: float | None) -> Deadline:
@@ -234,8 +307,8 @@ class FlowRunner:
         doubles: Mapping[str, Any] | None,
     ) -> Batch:
         __tracebackhide__ = True
+        self._compile(as_definition(flow))
         definition = with_doubles(as_definition(flow), doubles)
-        self._compile(definition)
         inputs = [{} if value is None else value for value in inputs]
         plugins, log = with_log(self.plugins)
         run_ids = PgFlow(self.dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
@@ -268,6 +341,7 @@ class FlowRunner:
 
     def _compile(self, definition: FlowDefinition) -> None:
         """Make the flow in the database; a test's database follows the code (D-17)."""
+        self._compiled[definition.slug] = definition
         compiled = self._client.compile(definition, recompile=True, conn=self._conn())
         if compiled.status == "recompiled":
             logger.warning(
@@ -275,6 +349,11 @@ class FlowRunner:
                 definition.slug,
                 "; ".join(compiled.differences),
             )
+
+    def _clock(self) -> Clock:
+        if self._time is None or self._time.conn is not self._conn():
+            self._time = Clock(self._conn())
+        return self._time
 
     def _conn(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:

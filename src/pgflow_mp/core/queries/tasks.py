@@ -404,10 +404,15 @@ def requeue_tasks(tasks: Sequence[TaskKey]) -> Statement[None]:
     )
 
 
-def skip_delays(run_ids: Sequence[UUID]) -> Statement[list[SkippedDelay]]:
-    """Let the queued tasks of these runs start at once, whatever delay they are in; returns those that were."""
-    sql = "select run_id, step_slug, task_index, seconds from pgflow_mp.skip_delays(%s::uuid[])"
-    return Statement(sql, (list(run_ids),), lambda found: [SkippedDelay(*row) for row in found])
+def skip_delays(run_ids: Sequence[UUID], *, by: float | None = None) -> Statement[list[SkippedDelay]]:
+    """Let the queued tasks of these runs start at once, whatever delay they are in; returns those that were.
+
+    Args:
+        run_ids: The runs.
+        by: Let them start so many seconds earlier, and no more.
+    """
+    sql = "select run_id, step_slug, task_index, seconds from pgflow_mp.skip_delays(%s::uuid[], %s::float8)"
+    return Statement(sql, (list(run_ids), by), lambda found: [SkippedDelay(*row) for row in found])
 
 
 def _key_columns(

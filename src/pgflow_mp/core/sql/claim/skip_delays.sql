@@ -1,9 +1,9 @@
 -- Makes the messages of queued tasks of the given runs visible at once: retry and start delays take no time (for
--- tests).
--- Returns the tasks that were waiting and for how many seconds they still would have.
+-- tests). With by: so many seconds earlier.
+-- Returns the tasks that were waiting and how many seconds of it they are spared.
 -- Locks task rows before their queue rows, as a claim does, and leaves those alone that another session is at work
 -- on (D-2).
-create or replace function pgflow_mp.skip_delays(run_ids uuid[])
+create or replace function pgflow_mp.skip_delays(run_ids uuid[], by double precision default null)
 returns table (run_id uuid, step_slug text, task_index int, seconds double precision)
 language plpgsql
 set search_path = ''
@@ -41,19 +41,19 @@ begin
         ),
         moved as (
           update pgmq.%1$I as q
-          set vt = clock_timestamp()
+          set vt = coalesce(q.vt - make_interval(secs => $5), clock_timestamp())
           from waiting
           where q.msg_id = waiting.message_id
           returning waiting.*
         )
         select
           moved.run_id, moved.step_slug, moved.task_index,
-          greatest(extract(epoch from moved.vt - clock_timestamp()), 0)::double precision
+          greatest(least(extract(epoch from moved.vt - clock_timestamp())::double precision, $5), 0)
         from moved
         order by moved.step_slug, moved.task_index
       $query$,
       pgmq.format_table_name(batch.queue_name, 'q')
-    ) using batch.run_ids, batch.step_slugs, batch.task_indexes, batch.message_ids;
+    ) using batch.run_ids, batch.step_slugs, batch.task_indexes, batch.message_ids, skip_delays.by;
     if found then
       awake := awake || batch.queue_name;
     end if;

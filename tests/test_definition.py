@@ -1,7 +1,5 @@
 """Definitions: what exists is valid, frozen, comparable, and gives the contract's shape."""
 
-# ruff: noqa: ARG005  (a handler is its signature here)
-
 from __future__ import annotations
 
 import copy

@@ -1,6 +1,6 @@
 """Flow classes: the body becomes a definition, and what is wrong is told at class creation."""
 
-# ruff: noqa: ARG005, F811  (a handler is its signature here; one test writes a step twice)
+# ruff: noqa: F811  (a handler is its signature here; one test writes a step twice)
 
 from __future__ import annotations
 

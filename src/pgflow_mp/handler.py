@@ -108,8 +108,13 @@ def _typed(step: StepDefinition, name: str, value: Any) -> Any:
         ) from None
 
 
-def encode_output(step: StepDefinition, value: Any) -> str | None:
+def encode_output(step: StepDefinition, value: Any, stored: Callable[[Any], Any] | None = None) -> str | None:
     """Turn what a handler returned into JSON text, by the type that it says it returns; None is SQL NULL (D-8).
+
+    Args:
+        step: The step.
+        value: What its handler returned.
+        stored: Gives what is stored in the place of a value that is right (plugins that encode payloads).
 
     Raises:
         OutputError: The value is no JSON, or is not of that type.
@@ -120,7 +125,7 @@ def encode_output(step: StepDefinition, value: Any) -> str | None:
             value = check.dump(value)
         except Unfit as problem:
             raise OutputError(f"step `{step.slug}` says that it returns `{check}`, and did not: {problem}") from None
-    return jsonvalue.encode(value)
+    return jsonvalue.encode(value if stored is None else stored(value))
 
 
 def encode_input(flow: FlowDefinition, value: Any) -> str:

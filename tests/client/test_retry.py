@@ -44,7 +44,7 @@ class Shop(Flow, base_delay=0):
         called("advertise")
 
     @step
-    def charge(price, apologise=None):  # noqa: ARG002
+    def charge(price, apologise=None):
         called("charge")
         return sum(price)
 
@@ -54,7 +54,7 @@ class Shop(Flow, base_delay=0):
         return f"<{item}>"
 
     @step
-    def ship(charge, label, advertise=None):  # noqa: ARG002
+    def ship(charge, label, advertise=None):
         called("ship")
         return [charge, *label]
 

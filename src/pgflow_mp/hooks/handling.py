@@ -94,36 +94,38 @@ class WrappedCall:
 
     def __init__(self, hooks: HandlerHooks, carriers: bytes) -> None:
         self._hooks = hooks
+        self._task: TaskInfo | None = None
         run, parents = json.loads(carriers) if carriers else ({}, [])
         self._carriers = Carriers(run, tuple(parents))
 
     def call(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
         """Do what `handler.call` does, with the hooks around it."""
-        task = _task(ctx)
+        task = self._task = _task(ctx)
         input, flow_input = self._hooks.decoded(task, step, input, flow_input)  # noqa: A001
         wrapping = _Wrapping()
         try:
             wrapping.begin(self._hooks.wrappers, self._event(task, ctx, input))
             value = handler.call(step, input, flow_input, ctx)
         except BaseException as error:  # noqa: BLE001 - for the wrappers to see; it goes on from there
-            value = wrapping.end(error=error)
-        else:
-            value = wrapping.end(value)
-        return self._hooks.answer(ENCODE, task, value)
+            return wrapping.end(error=error)
+        return wrapping.end(value)
 
     async def call_async(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
         """Do what `handler.call_async` does, with the hooks around it."""
-        task = _task(ctx)
+        task = self._task = _task(ctx)
         input, flow_input = self._hooks.decoded(task, step, input, flow_input)  # noqa: A001
         wrapping = _Wrapping()
         try:
             wrapping.begin(self._hooks.wrappers, self._event(task, ctx, input))
             value = await handler.call_async(step, input, flow_input, ctx)
         except BaseException as error:  # noqa: BLE001 - as above
-            value = wrapping.end(error=error)
-        else:
-            value = wrapping.end(value)
-        return self._hooks.answer(ENCODE, task, value)
+            return wrapping.end(error=error)
+        return wrapping.end(value)
+
+    def encoded(self, value: Any) -> Any:
+        """Return what shall be stored in the place of what the call returned."""
+        assert self._task is not None, "there was a call"
+        return self._hooks.answer(ENCODE, self._task, value)
 
     def left(self) -> str | None:
         """Return what the plugins leave for the tasks that follow, as JSON text; None for nothing."""

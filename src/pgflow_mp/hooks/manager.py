@@ -11,6 +11,7 @@ options.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import os
@@ -24,7 +25,6 @@ import pluggy
 
 from pgflow_mp.errors import PluginError
 from pgflow_mp.hooks import specs
-from pgflow_mp.rules import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -119,7 +119,7 @@ class Plugins:
     def _register(self, name: str, origin: str, reference: str | None, instance: object) -> Plugin:
         if isinstance(instance, type):
             raise PluginError(f"plugin `{name}` is a class; give an instance of it: {instance.__name__}()")
-        hooks = {hook: self._check(name, instance, hook, opts) for hook, opts in self._manager.hooks_of(instance)}
+        hooks = {self._checked(name, instance, *found) for found in self._manager.hooks_of(instance)}
         if not hooks:
             raise PluginError(
                 f"plugin `{name}` ({origin}) has no hook: no function of it has a name that begins with pgflow_"
@@ -131,13 +131,13 @@ class Plugins:
         return Plugin(name, origin, reference, tuple(hook for hook in specs.NAMES if hook in hooks), instance)
 
     @staticmethod
-    def _check(name: str, instance: object, attribute: str, opts: HookimplOpts) -> None:
+    def _checked(name: str, instance: object, attribute: str, opts: HookimplOpts) -> str:
+        """Return the name of the hook that a function of a plugin is."""
         hook = opts["specname"] or attribute
         function = getattr(instance, attribute)
         where = f"plugin `{name}`, hook {attribute}"
         if hook not in specs.NAMES:
-            hint = did_you_mean(hook, specs.NAMES) or "; `pgflow-mp plugins --hooks` lists those there are"
-            raise PluginError(f"{where}: there is no such hook{hint}")
+            raise PluginError(f"{where}: there is no such hook{_nearest(hook)}")
         known = inspect.signature(getattr(specs, hook)).parameters
         unknown = [each for each in _parameters(function) if each not in known]
         if unknown:
@@ -150,6 +150,7 @@ class Plugins:
             raise PluginError(f"{where}: it is called, not wrapped around anything; a generator would never run")
         elif inspect.iscoroutinefunction(function):
             raise PluginError(f"{where}: nobody awaits it; make it a plain function")
+        return hook
 
     def _called(self, hook: str) -> tuple[Implementation, ...]:
         found = reversed(getattr(self._manager.hook, hook).get_hookimpls())  # pluggy calls the last one first
@@ -178,6 +179,13 @@ class _Manager(pluggy.PluginManager):
         """Return the names under which the plugin has hooks, with their options."""
         found = [(name, self.parse_hookimpl_opts(plugin, name)) for name in dir(plugin)]
         return [(name, opts) for name, opts in found if opts is not None]
+
+
+def _nearest(hook: str) -> str:
+    prefix = "pgflow_"  # all have it: it says nothing about how near they are
+    bare = [name.removeprefix(prefix) for name in specs.NAMES]
+    close = difflib.get_close_matches(hook.removeprefix(prefix), bare, n=1)
+    return f" (did you mean `{prefix}{close[0]}`?)" if close else "; `pgflow-mp plugins --hooks` lists those there are"
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:

@@ -106,12 +106,17 @@ class Background:
         """Have an event told soon; where too many wait, drop it and count it. One thread at a time may tell."""
         if hook not in self.heard:
             return
-        if self._events.qsize() >= self._most:
+        if self.waiting >= self._most:
             self._drop()
             return
         if self._untold:
             self._tell_dropped()
         self._events.put((hook, event))
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be told."""
+        return self._events.qsize()
 
     async def close(self, seconds: float) -> bool:
         """Have everything told that waits, for up to so many seconds; return whether all was."""
@@ -123,8 +128,7 @@ class Background:
         until = time.monotonic() + seconds
         while self._thread.is_alive():
             if time.monotonic() > until:
-                left = self._events.qsize()
-                logger.warning("observers are not done after %g s; %d events are not told", seconds, left)
+                logger.warning("observers are not done after %g s; %d events are not told", seconds, self.waiting)
                 return False
             # Not a join in another thread: an interpreter that is ending starts none any more.
             await asyncio.sleep(_LOOK_SECONDS)

@@ -389,7 +389,7 @@ def pgflow_encode_payload(task: TaskInfo, value: Any) -> Any:
 
     Args:
         task: The attempt.
-        value: What the handler returned.
+        value: What the handler returned; of a type that its annotation names, already as JSON values.
 
     Returns:
         What is stored instead (not None), or None to leave the value to others.

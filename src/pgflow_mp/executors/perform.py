@@ -120,13 +120,8 @@ def _returned(
     step: StepDefinition, value: Any, seconds: float, wrapped: WrappedCall | None, max_payload: float
 ) -> Verdict:
     try:
-<<<<<<< HEAD
-        output = handler.encode_output(step, value)
-        check_output(max_payload, output)
-=======
         output = handler.encode_output(step, value, None if wrapped is None else wrapped.encoded)
-        _check_size(output)
->>>>>>> f69ec10 (Check plugins at the start, isolate observers and deciders, and test that they are)
+        check_output(max_payload, output)
         return Verdict(seconds, output=output, carrier=None if wrapped is None else wrapped.left())
     except OutputError as error:
         return _failed(step, error, "output", seconds)

@@ -244,7 +244,7 @@ class TestSkipCascade:
         assert recorded.run(run)[2] == 2
         assert recorded.event_names(run)[1:5] == [f"step:{s}:skipped" for s in ("z", "y", "b", "a")]
         assert {payload["flow_slug"] for _, payload in recorded.events(run)[1:5]} == {"f"}
-        assert recorded.state(run, "b", "remaining_deps") == 2
+        assert recorded.state(run, "b", "remaining_deps", "skipped_at = created_at", "started_at") == (2, True, None)
         assert recorded.state(run, "a", "initial_tasks") is None
 
     def test_several_cascades_of_a_run_go_by_step_index(self, recorded):

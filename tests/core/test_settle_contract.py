@@ -316,7 +316,7 @@ class TestExhausted:
         recorded.poll("f", 2)
         recorded.complete(run, "m", "kept?", index=0)
         assert recorded.fail(run, "m", "boom", index=1) == "failed"
-        columns = ("status", "skip_reason", "error_message", "remaining_tasks", "output", "started_at is not null")
+        columns = ("status", "skip_reason", "error_message", "remaining_tasks", "output", "started_at <= skipped_at")
         assert recorded.state(run, "m", *columns) == ("skipped", "handler_failed", "boom", None, None, True)
         assert recorded.tasks(run)["m"] == ["completed", "failed", "skipped"]
         assert recorded.steps(run) == {"m": "skipped", "s": "started", "n": "completed"}

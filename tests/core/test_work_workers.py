@@ -131,7 +131,8 @@ class TestOurWorkers:
         flows.execute("update pgflow.workers set stopped_at = now()")
         register(flows, {"MyFlow": worker}, process=Process(host="box2", pid=1), version="1.3")
         assert rows(flows, "select stopped_at from pgflow.workers") == [(None,)]
-        assert rows(flows, "select host, boot_id, pid, version from pgflow_mp.workers") == [("box2", None, 1, "1.3")]
+        columns = "host, boot_id, pid, pid_namespace, process_started, version"
+        assert rows(flows, f"select {columns} from pgflow_mp.workers") == [("box2", None, 1, None, None, "1.3")]
 
     def test_an_unknown_flow_registers_nobody(self, flows):
         unknown = pytest.raises(psycopg.errors.ForeignKeyViolation, match='flow "nope" does not exist')

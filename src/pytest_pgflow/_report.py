@@ -1,7 +1,7 @@
 """What a failing test shows of its runs: a section for each, with the steps as a table.
 
 Read from the database while the test still has it, so every run is there: those of `flow_runner`, those that the
-application started by itself, and those that never ended.
+application started by itself, and those that never ended. What the failure itself has shown already is not repeated.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ _RUNS = """
 
 def add_sections(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add to the report of a failed test what its databases tell, and keep these on request."""
+    shown = report.longreprtext
     for story in _stories(item):
         story.kept = story.own and story.keep_failed
-        report.sections += sections(story, tell)
+        report.sections += sections(story, lambda run: tell(run, shown))
 
 
 def add_timelines(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -81,11 +82,17 @@ def _tell_runs(conn: psycopg.Connection[Any], story: Story, tell: Callable[[Run]
     return told
 
 
-def tell(run: Run) -> str:
-    """Tell all of a run: its input, its steps as a table, and the errors with their tracebacks."""
-    parts = [f"run_id {run.run_id}\ninput {shorten(run.input)}", run_table(run)]
+def tell(run: Run, shown: str = "") -> str:
+    """Tell all of a run: its input, its steps as a table, and the errors with their tracebacks.
+
+    Args:
+        run: The run.
+        shown: What can be read elsewhere in the report; a part that is there in full is left out.
+    """
+    parts = [run_table(run)]
     parts += [_tell_error(step) for step in run.steps.values() if _error_of(step)]
-    return "\n\n".join(parts) + "\n"
+    untold = [part for part in parts if not all(line in shown for line in part.splitlines())]
+    return "\n\n".join([f"run_id {run.run_id}\ninput {shorten(run.input)}", *untold]) + "\n"
 
 
 def _error_of(step: StepState) -> str | None:

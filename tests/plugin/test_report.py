@@ -120,14 +120,32 @@ def test_a_failed_run_shows_its_steps_its_input_and_the_traceback_of_the_step(to
             "The above exception was the direct cause of the following exception:",
             ">       flow_runner.run(Order, 100)",
             "E       *FlowFailed: flow `order` failed in step `charge` (attempt 1): ValueError: too much",
+            "E* step * status * attempts * seconds * output or error",
+            'E* fetch * completed * 1 * {"amount": 100}',
+            "E* charge * failed * 1 * ValueError: too much",
+            "E* ship * created",
+            "*- pgflow run of order (failed) -*",
+            "input 100",
+            "error of step charge:",
+            "*ValueError: too much",
+            "*test_it.py*, in charge",
+        ]
+    )
+
+
+def test_the_steps_are_shown_once_where_the_failure_has_shown_them(told):
+    assert told["test_fails"].str().count("output or error") == 1
+
+
+def test_a_failure_of_the_test_itself_is_followed_by_the_steps_and_errors_of_its_runs(told):
+    told["test_makes_three_runs"].fnmatch_lines(
+        [
+            "E*assert not 'as expected'",
             "*- pgflow run of order (failed) -*",
             "input 100",
             "step * status * attempts * seconds * output or error",
-            'fetch * completed * 1 * {"amount": 100}',
             "charge * failed * 1 * ValueError: too much",
-            "ship * created",
             "error of step charge:",
-            "*ValueError: too much",
             "*test_it.py*, in charge",
         ]
     )
@@ -155,8 +173,9 @@ def test_a_run_that_was_too_late_is_shown_as_far_as_it_came(told):
     told["test_is_too_late"].fnmatch_lines(
         [
             "E*RunTimeout: flow `endless` did not end within 0.5 s",
+            "E* again * started * ValueError: again",
             "*- pgflow run of endless (started) -*",
-            "again * started * ValueError: again",
+            "error of step again:",
         ]
     )
 

@@ -1,16 +1,16 @@
-"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]` or `... engine [--rounds N]`."""
+"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]`, or `engine`, or `plugin`."""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import core, engine
+from benchmarks import core, engine, plugin
 
 
 def main() -> None:
     """Run one benchmark and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("which", choices=["core", "engine"])
+    parser.add_argument("which", choices=["core", "engine", "plugin"])
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; the best of each is printed")
     parser.add_argument("--jobs", type=int, default=core.JOBS, help="core: single-step jobs of one measurement")
     parser.add_argument("--widest", type=int, default=10_000, help="core: elements of the wide map")
@@ -20,6 +20,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.which == "engine":
         engine.main(options.rounds)
+    elif options.which == "plugin":
+        plugin.main(options.rounds)
     else:
         core.main(options.rounds, jobs=options.jobs, widest=options.widest, history=options.history)
 

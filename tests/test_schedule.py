@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgflow_mp import DefinitionError, Flow, FlowDefinition, InvalidSchedule, Job, Schedule, job, step
+from pgflow_mp import DefinitionError, Flow, FlowDefinition, InvalidSchedule, Job, Schedule, job, map_step, step
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SPRING, AUTUMN = datetime(2026, 3, 29, tzinfo=BERLIN), datetime(2026, 10, 25, tzinfo=BERLIN)  # clocks change at 2 and 3
@@ -140,6 +141,16 @@ def test_what_is_no_schedule_is_told(arguments, said):
         Schedule(**arguments)
 
 
+@dataclass
+class Window:
+    days: int
+
+
+def test_the_input_is_kept_as_plain_data():
+    assert Schedule("@daily", input=Window(3)).input == {"days": 3}
+    assert Schedule("@daily", input=None).input is None
+
+
 # Declared with the code
 
 
@@ -195,3 +206,26 @@ def test_a_wrong_schedule_is_told_when_the_class_is_made(schedule, said):
             @step
             def only():
                 pass
+
+
+def test_an_input_that_the_flow_does_not_take_is_told_when_it_is_made():
+    with pytest.raises(DefinitionError, match=r"job `clean`, schedule `clean`: .*takes `Window` as the run's input"):
+
+        @job(schedule=Schedule("@daily", input={"days": "three"}))
+        def clean(window: Window):
+            pass
+
+    with pytest.raises(DefinitionError, match="class Each: schedule 'each': its input must be a list, for `one` maps"):
+
+        class Each(Flow, schedule="@daily"):
+            @map_step
+            def one(item):
+                pass
+
+
+def test_a_job_may_be_scheduled_with_an_input_of_its_type():
+    @job(schedule=Schedule("@daily", input=Window(3)))
+    def clean(window: Window):
+        pass
+
+    assert clean.schedules[0].input == {"days": 3}

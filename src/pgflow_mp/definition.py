@@ -246,6 +246,8 @@ class FlowDefinition:
 
     def __post_init__(self, owner: str) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
+        if self.schedules:
+            object.__setattr__(self, "schedules", declared_schedules(self.schedules, self.slug))
         validation.check_flow(self, owner or validation.named("flow", self.slug))
 
     def step(self, slug: str) -> StepDefinition:

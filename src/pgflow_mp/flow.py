@@ -40,7 +40,8 @@ from pgflow_mp.definition import (
     make_step,
     with_defaults,
 )
-from pgflow_mp.errors import DefinitionError
+from pgflow_mp.errors import DefinitionError, InvalidInput
+from pgflow_mp.handler import encode_input
 from pgflow_mp.rules import (
     CONDITIONS,
     FLOW_OPTIONS,
@@ -309,7 +310,7 @@ def _define(cls: FlowType, keywords: dict[str, Any], scope: Mapping[str, Any]) -
     slug, schedule = keywords.pop("slug", None), keywords.pop("schedule", None)
     slug = snake_case(cls.__name__) if slug is None else slug
     with validation.at(owner):
-        if problem := unknown_option(keywords, ("slug", "schedule", *FLOW_OPTIONS, *FLOW_RUN_OPTIONS)):
+        if problem := unknown_option(keywords, ("slug", *FLOW_OPTIONS, *FLOW_RUN_OPTIONS, "schedule")):
             raise DefinitionError(problem)
         schedules = declared_schedules(schedule, slug)
         steps = _steps_of(cls)
@@ -327,6 +328,17 @@ def _define(cls: FlowType, keywords: dict[str, Any], scope: Mapping[str, Any]) -
         description=cls.__doc__,
         owner=owner,
     )
+    check_schedules(cls._definition, owner)
+
+
+def check_schedules(definition: FlowDefinition, owner: str) -> None:
+    """Refuse a schedule whose input is not what the flow says that it takes: nobody would be there to hear of it."""
+    for schedule in definition.schedules:
+        with validation.at(owner, validation.named("schedule", schedule.name)):
+            try:
+                encode_input(definition, schedule.input)
+            except InvalidInput as error:
+                raise DefinitionError(str(error)) from None
 
 
 def _flow_types(cls: type, owner: str, scope: Mapping[str, Any]) -> tuple[Check | None, Check | None]:

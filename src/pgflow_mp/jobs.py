@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypedDict, 
 from pgflow_mp import validation
 from pgflow_mp.definition import ExecutorName, FlowDefinition, StepDefinition, declared_schedules
 from pgflow_mp.errors import DefinitionError
-from pgflow_mp.flow import Flow, FlowType, Step, inherited_options, snake_case, source_of
+from pgflow_mp.flow import Flow, FlowType, Step, check_schedules, inherited_options, snake_case, source_of
 from pgflow_mp.rules import FLOW_OPTIONS, RUN_OPTIONS, shown, unknown_option
 from pgflow_mp.typed import types_of
 
@@ -35,7 +35,7 @@ R = TypeVar("R")
 PERFORM = "perform"
 """The function of a job that is a class."""
 
-_OPTIONS = ("slug", "schedule", *FLOW_OPTIONS, "start_delay", *RUN_OPTIONS)
+_OPTIONS = ("slug", *FLOW_OPTIONS, "start_delay", *RUN_OPTIONS, "schedule")
 
 
 class JobOptions(TypedDict, total=False):
@@ -124,6 +124,7 @@ class JobType(FlowType):
             description=cls.__doc__,
             owner=owner,
         )
+        check_schedules(cls._definition, owner)
 
     def __call__(cls, *_: Any, **__: Any) -> NoReturn:  # noqa: N805
         """Refuse instances: a job is enqueued, not instantiated."""
@@ -154,7 +155,7 @@ def _from_function(handler: Any, options: Mapping[str, Any], scope: Mapping[str,
         given = _checked(options)
         slug = given.get("slug", name)
         schedules = declared_schedules(given.pop("schedule", None), slug)
-    return FunctionJob(
+    made: FunctionJob[..., Any] = FunctionJob(
         slug,
         (_step(slug, handler, given, owner, scope),),
         **_flow_options(given),
@@ -163,6 +164,8 @@ def _from_function(handler: Any, options: Mapping[str, Any], scope: Mapping[str,
         description=handler.__doc__,
         owner=owner,
     )
+    check_schedules(made, owner)
+    return made
 
 
 def _perform_of(cls: type) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ never drifts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -47,7 +48,7 @@ class Schedule:
             front, or ``@hourly`` and the like.
         every: An interval instead, at least 1 s; a number counts seconds.
         time_zone: IANA name of the zone that `cron` speaks of.
-        input: What each run is started with: a JSON value; `{}` by default.
+        input: What each run is started with: a JSON value (kept as plain data); `{}` by default.
         catch_up: What becomes of ticks that nobody was there for: ``skip`` passes over all that are later than a
             minute, ``once`` (the default) starts one run for all of them, ``all`` one for each.
         name: Names the schedule in its database; the flow's slug by default.
@@ -75,7 +76,7 @@ class Schedule:
             )
         if self.name is not None:
             _check_name(self.name)
-        encode(self.input, error=InvalidSchedule)
+        object.__setattr__(self, "input", json.loads(encode(self.input, error=InvalidSchedule) or "null"))
         self._check_times()
 
     def next_tick(self, after: datetime, starts_at: datetime) -> datetime:

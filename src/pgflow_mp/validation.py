@@ -140,6 +140,7 @@ def check_flow(flow: FlowDefinition, owner: str) -> None:
         if not flow.steps:
             _refuse("a flow needs at least one step")
         _check_unique([step.slug for step in flow.steps])
+        _check_schedules(flow)
     by_slug = {step.slug: step for step in flow.steps}
     for step in flow.steps:
         with at(owner, named("step", step.slug)):
@@ -147,6 +148,16 @@ def check_flow(flow: FlowDefinition, owner: str) -> None:
             _check_order(step, by_slug)
             _check_patterns(step)
             _check_parameters(step, by_slug)
+
+
+def _check_schedules(flow: FlowDefinition) -> None:
+    maps = [step.slug for step in flow.steps if step.is_map and step.is_root]
+    for schedule in flow.schedules:
+        if maps and not isinstance(schedule.input, list):
+            _refuse(
+                f"schedule {schedule.name!r}: its input must be a list, for `{maps[0]}` maps over it: "
+                "Schedule(..., input=[...])"
+            )
 
 
 def _check_unique(slugs: Sequence[str]) -> None:

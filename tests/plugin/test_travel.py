@@ -100,12 +100,13 @@ def test_steps_may_have_doubles_and_failures_are_failures(flow_runner):
 
 
 def test_a_schedule_that_cannot_start_its_flow_is_told(flow_runner, pgflow):
-    class Each(Flow, schedule="@hourly"):
+    class Each(Flow):
         @map_step
         def one(item):
             return item
 
     flow_runner.freeze(SATURDAY, Each)
+    pgflow.schedule("each", every=60)
     with pytest.raises(PgflowError, match=r"schedule 'each' could not start each: .* is not an array"):
         flow_runner.travel(by=DAY)
 

@@ -6,10 +6,11 @@ are changed where they are declared.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.face import AsyncFace
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, slug_of
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, slug_of
 from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import schedules
 from pgflow_mp.errors import ScheduleNotFound
@@ -55,15 +56,17 @@ class AsyncSchedules(AsyncFace):
 
         Raises:
             FlowNotFound: The database has no such flow: compile it first.
-            InvalidSchedule: The expression, the interval, the zone or the input cannot be used.
+            InvalidInput: The input is no JSON, or not of the type that the flow takes.
+            InvalidSchedule: The expression, the interval or the zone cannot be used.
             PgflowError: The schedule of this name is declared in code, or is another flow's.
         """
         slug = slug_of(flow)
+        encoded = encoded_input(input, self._known(flow))
         wanted = Schedule(
             cron,
             every=every,  # type: ignore[arg-type]  # seconds become a timedelta
             time_zone=time_zone,
-            input={} if input is NO_INPUT else input,
+            input=json.loads(encoded),
             catch_up=catch_up,
             name=slug if name is None else name,
         )

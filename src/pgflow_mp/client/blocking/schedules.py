@@ -7,9 +7,10 @@ are changed where they are declared.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, slug_of
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, slug_of
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import schedules
@@ -56,15 +57,17 @@ class Schedules(Face):
 
         Raises:
             FlowNotFound: The database has no such flow: compile it first.
-            InvalidSchedule: The expression, the interval, the zone or the input cannot be used.
+            InvalidInput: The input is no JSON, or not of the type that the flow takes.
+            InvalidSchedule: The expression, the interval or the zone cannot be used.
             PgflowError: The schedule of this name is declared in code, or is another flow's.
         """
         slug = slug_of(flow)
+        encoded = encoded_input(input, self._known(flow))
         wanted = Schedule(
             cron,
             every=every,  # type: ignore[arg-type]  # seconds become a timedelta
             time_zone=time_zone,
-            input={} if input is NO_INPUT else input,
+            input=json.loads(encoded),
             catch_up=catch_up,
             name=slug if name is None else name,
         )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import psycopg
 import pytest
 
@@ -107,3 +109,38 @@ def test_a_module_that_fails_compiles_nothing(flows, call, pgflow_dsn):
     assert done.returncode == 2
     assert is_one_sentence(done.stderr)
     assert flow_slugs(pgflow_dsn) == set()
+
+
+def test_check_tells_what_differs_and_changes_nothing(flows, call, pgflow_dsn, pgflow_conn):
+    missing = call("compile", "flows", "--check", "--dsn", pgflow_dsn, cwd=flows.parent)
+    assert (missing.returncode, missing.stdout) == (1, "greet: missing\n"), missing.stderr
+    assert flow_slugs(pgflow_dsn) == set()
+    call("compile", "flows", "--dsn", pgflow_dsn)
+    verified = call("compile", "flows", "--check", "--dsn", pgflow_dsn)
+    assert (verified.returncode, verified.stdout) == (0, "greet: verified\n"), verified.stderr
+    (flows.parent / "options.py").write_text(GREET.replace("max_attempts=1", "max_attempts=4"))
+    options = call("compile", "options", "--check", "--dsn", pgflow_dsn)
+    assert options.returncode == 1
+    assert options.stdout == "greet: verified\n  - option max_attempts of the flow: 1 -> 4\n"
+    (flows.parent / "shape.py").write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
+    shape = call("compile", "shape", "--check", "--json", "--dsn", pgflow_dsn)
+    assert shape.returncode == 1
+    farewell, greet = json.loads(shape.stdout)
+    assert (farewell["status"], greet["status"]) == ("missing", "mismatch")
+    assert len(greet["differences"]) == 1
+    pgflow_conn.execute("drop table pgmq.q_greet")
+    queue = call("compile", "flows", "--check", "--dsn", pgflow_dsn)
+    assert queue.stdout == "greet: verified\n  - the tables of queue greet are gone\n"
+    assert pgflow_conn.execute("select opt_max_attempts from pgflow.flows").fetchone() == (1,)
+
+
+def test_compiled_flows_as_json(flows, call, pgflow_dsn):
+    first = json.loads(call("compile", "flows", "--json", "--dsn", pgflow_dsn, cwd=flows.parent).stdout)
+    assert first == [
+        {"slug": "greet", "status": "compiled", "differences": [], "options_changed": [], "queues_restored": []}
+    ]
+    (flows.parent / "later.py").write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
+    refused = call("compile", "later", "--json", "--dsn", pgflow_dsn)
+    assert refused.returncode == 1
+    (greet,) = json.loads(refused.stdout)
+    assert (greet["slug"], greet["status"]) == ("greet", "mismatch")

@@ -28,12 +28,15 @@ def run(tmp_path, data_home):
     return run
 
 
-def test_a_run_without_a_dsn_needs_nothing_but_the_file(tmp_path, run):
+def test_a_run_without_a_dsn_needs_nothing_but_the_file_and_can_be_looked_at(tmp_path, run, data_home):
     (tmp_path / "greet.py").write_text(GREET)
     done = run("greet.py", '{"names": ["Ada"]}')
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"greeting": ["hello Ada"]}
     assert "development database, " in done.stderr
+    listed = pgflow_mp("runs", "--flow", "greet", "--dev", "--json", env={"XDG_DATA_HOME": str(data_home)})
+    assert listed.returncode == 0, listed.stderr
+    assert [found["input"] for found in json.loads(listed.stdout)["runs"]] == [{"names": ["Ada"]}]
 
 
 def test_a_changed_flow_is_compiled_anew_and_told(tmp_path, run):

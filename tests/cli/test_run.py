@@ -236,3 +236,13 @@ def wait_until(condition, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_json_is_the_whole_run_whether_it_failed_or_not(run):
+    done = run("flows.py:Fails", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["flow_slug"], found["status"]) == ("fails", "failed")
+    assert [task["status"] for task in found["steps"]["divide"]["tasks"]].count("failed") == 1
+    assert "failed in step divide[2]" in done.stderr

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -160,3 +161,20 @@ def test_what_is_typed_reaches_the_worker_and_what_is_not_is_left_to_it(pgflow_d
     assert main(["serve", "greet.py", "--dsn", pgflow_dsn, "--processes", "1"]) == 0
     assert given.items() <= made[0].items()
     assert not given.keys() & made[1].keys()
+
+
+@pytest.mark.slow
+def test_the_log_as_json_has_an_object_on_each_line(serve):
+    worker = serve("greet.py", "--json")
+    lines = []
+    for line in worker.stderr:
+        lines.append(json.loads(line))
+        if lines[-1]["message"].startswith("worker is ready"):
+            break
+    worker.send_signal(signal.SIGTERM)
+    _, rest = worker.communicate(timeout=30)
+    lines += map(json.loads, rest.splitlines())
+    assert worker.returncode == 0
+    assert lines[0]["message"] == "greet: compiled"
+    assert lines[-1]["message"] == "stopped, nothing is left claimed"
+    assert {line["level"] for line in lines} == {"INFO"}

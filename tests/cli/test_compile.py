@@ -137,10 +137,28 @@ def test_check_tells_what_differs_and_changes_nothing(flows, call, pgflow_dsn, p
 def test_compiled_flows_as_json(flows, call, pgflow_dsn):
     first = json.loads(call("compile", "flows", "--json", "--dsn", pgflow_dsn, cwd=flows.parent).stdout)
     assert first == [
-        {"slug": "greet", "status": "compiled", "differences": [], "options_changed": [], "queues_restored": []}
+        {
+            "slug": "greet",
+            "status": "compiled",
+            "differences": [],
+            "options_changed": [],
+            "queues_restored": [],
+            "schedules_changed": [],
+        }
     ]
     (flows.parent / "later.py").write_text(FAREWELL + GREET.replace("def greeting", "def welcome"))
     refused = call("compile", "later", "--json", "--dsn", pgflow_dsn)
     assert refused.returncode == 1
     (greet,) = json.loads(refused.stdout)
     assert (greet["slug"], greet["status"]) == ("greet", "mismatch")
+
+
+def test_check_looks_at_declared_schedules_too(flows, call, pgflow_dsn):
+    call("compile", "flows", "--dsn", pgflow_dsn, cwd=flows.parent)
+    (flows.parent / "timed.py").write_text(GREET.replace("max_attempts=1", 'max_attempts=1, schedule="@daily"'))
+    done = call("compile", "timed", "--check", "--dsn", pgflow_dsn)
+    assert (done.returncode, done.stdout) == (1, "greet: verified\n  - schedule greet is set by compiling\n"), (
+        done.stderr
+    )
+    call("compile", "timed", "--dsn", pgflow_dsn)
+    assert call("compile", "timed", "--check", "--dsn", pgflow_dsn).returncode == 0

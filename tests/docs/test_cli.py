@@ -69,7 +69,9 @@ docs_runner = factories.flow_runner("docs_dsn", scope="module", executor="inline
 def examples() -> list[str]:
     """The example commands of the document and of every help, each once."""
     found = [line[2:] for block in blocks(CLI, "console") for line in block.text.splitlines() if line.startswith("$ ")]
-    for command in (parser.make(), *parser.commands(parser.make()).values()):
+    commands = parser.commands(parser.make()).values()
+    actions = [action for command in commands for action in parser.actions(command).values()]
+    for command in (parser.make(), *commands, *actions):
         found += re.findall(r"^  ((?:.*\| )?pgflow-mp .*?)(?:  .*)?$", command.epilog or "", re.MULTILINE)
     return list(dict.fromkeys(found))
 
@@ -143,7 +145,10 @@ def going(world) -> str:
 
 
 def prepared(line: str, world, roles) -> str:
-    """The example with what this world has for DSN and RUN_ID, and the names of its roles."""
+    """The example with what this world has for DSN and RUN_ID, and the names of its roles; it makes what is named."""
+    if " schedules " in line:
+        with PgFlow(world.dsn) as app:
+            app.schedule("process_order", {"order_id": 1}, every=86_400)
     line = line.replace("RUN_ID", going(world) if " cancel" in line else world.run_id)
     line = re.sub(r"--dsn \S+", f"--dsn {shlex.quote(world.dsn)}", line)
     return re.sub(r"(?<=-role )\w+", lambda role: roles[role[0]], line)
@@ -169,6 +174,10 @@ def test_every_example_runs(line, world, roles, call, monkeypatch, request):
         monkeypatch.setenv("PGFLOW_DSN", world.dsn)
         done = call(*words, *(ENDLESS[words[0]] if is_endless else ()), cwd=world.folder)
         assert done.returncode == (124 if is_endless else 0), done.stdout + done.stderr
+    if name_of(line) == "pause":  # no other example is meant to meet a paused flow
+        with PgFlow(world.dsn) as app:
+            for slug in app.paused_flows():
+                app.resume_flow(slug)
 
 
 def serve(command: str, world) -> None:
@@ -208,6 +217,7 @@ def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
     progress = json.loads(ask("watch", world.run_id))
     flow, listed = json.loads(ask("flows", "process_order")), json.loads(ask("flows"))[0]
     graph = json.loads(ask("graph", "process_order"))
+    schedule = json.loads(ask("schedules", "add", "process_order", "--every", "1d"))
     later = json.loads(ask("enqueue", "process_order", "--in", "1h"))
     event = json.loads(ask("watch", "--timeout", "0.1", code=124).splitlines()[0])
     with psycopg.connect(world.dsn, autocommit=True) as conn:
@@ -228,6 +238,9 @@ def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
         "graph": graph,
         "node": graph["nodes"][0],
         "worker": json.loads(ask("workers"))[0],
+        "schedule": schedule,
+        "deleted schedule": json.loads(ask("schedules", "delete", "process_order")),
+        "pause": json.loads(ask("resume", "process_order"))[0],
         "compiled flow": json.loads(ask("compile", "app.flows"))[0],
         "finding": json.loads(ask("doctor", code=1))[0],
         "damage": json.loads(ask("repair"))[0],

@@ -145,12 +145,12 @@ def test_the_layers_of_design_md_are_those_that_are_checked():
 
 def test_cli_md_names_every_option_and_every_exit_code():
     text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
-    (commands,) = [action for action in parser.make()._actions if action.dest == "==SUPPRESS=="]
-    for name, command in commands.choices.items():
+    for name, command in parser.commands(parser.make()).items():
         assert f"## {name}\n" in text
-        for action in command._actions:
-            for option in action.option_strings:
-                assert option in ("-h", "--help") or option in text, f"{name} {option}"
+        for taking in (command, *parser.actions(command).values()):
+            for action in taking._actions:
+                for option in action.option_strings:
+                    assert option in ("-h", "--help") or option in text, f"{name} {option}"
     codes = [value for name, value in vars(exits).items() if name.isupper() and type(value) is int]
     assert len(codes) > 4
     for code in codes:

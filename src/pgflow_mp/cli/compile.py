@@ -115,6 +115,7 @@ def _findings(checked: Compiled) -> list[str]:
         *checked.differences,
         *(f"option {change}" for change in checked.options_changed),
         *(f"the tables of queue {queue} are gone" for queue in checked.queues_restored),
+        *(f"{change} by compiling" for change in checked.schedules_changed),
     ]
 
 

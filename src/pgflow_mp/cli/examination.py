@@ -18,6 +18,7 @@ from pgflow_mp.core import scripts
 from pgflow_mp.core.queries.examination import installed, old_transactions, surroundings
 from pgflow_mp.core.queries.health import findings
 from pgflow_mp.core.queries.repair import repair
+from pgflow_mp.core.queries.schedules import list_schedules
 from pgflow_mp.errors import NotInstalled, NotPermitted
 from pgflow_mp.rules import counted
 
@@ -40,7 +41,7 @@ class Finding:
 
     Attributes:
         level: How bad it is.
-        about: Which part: server, installation, rights, workers, flows, rows, transactions.
+        about: Which part: server, installation, rights, flows, schedules, workers, rows, transactions.
         text: What was found.
         command: What mends it; None where nothing has to be, or no command does.
     """
@@ -67,7 +68,8 @@ def examine(db: Session) -> Iterator[Finding]:
         yield Finding("trouble", "installation", str(error), _install_command(error))
         return
     yield from (Finding("trouble", "flows", problem) for problem in report.problems)
-    yield _flows(report)
+    yield from _flows(report)
+    yield from _schedules(db)
     yield from _workers(report)
     yield from _rows(db)
     yield from _transactions(db)
@@ -144,10 +146,29 @@ def _rights(around: Surroundings) -> Finding:
     return Finding("ok", "rights", f"role {around.role} may {', '.join(may)}")
 
 
-def _flows(report: HealthReport) -> Finding:
+def _flows(report: HealthReport) -> Iterator[Finding]:
     ready, invisible = sum(flow.ready for flow in report.flows), sum(flow.invisible for flow in report.flows)
     waiting = f"{counted(ready, 'message')} ready, {invisible:,} delayed or with a worker"
-    return Finding("ok" if report.flows else "note", "flows", f"{counted(len(report.flows), 'flow')}; {waiting}")
+    yield Finding("ok" if report.flows else "note", "flows", f"{counted(len(report.flows), 'flow')}; {waiting}")
+    for flow in report.flows:
+        if flow.paused_at is not None:
+            since = f"{flow.slug} is paused since {moment(flow.paused_at)}"
+            yield Finding("note", "flows", since, f"pgflow-mp resume {flow.slug}")
+
+
+def _schedules(db: Session) -> Iterator[Finding]:
+    """Schedules whose last tick started nothing; a role that may not read them learns nothing of them."""
+    try:
+        found = db.ask(list_schedules(), "reading schedules")
+    except NotPermitted:
+        return
+    for schedule in found:
+        if schedule.last_error is not None:
+            why = f"schedule {schedule.name} of {schedule.flow_slug} started nothing at its last tick"
+            yield Finding("trouble", "schedules", f"{why}: {schedule.last_error}")
+    if found and not any(schedule.last_error for schedule in found):
+        paused = sum(schedule.paused for schedule in found)
+        yield Finding("ok", "schedules", counted(len(found), "schedule") + (f", {paused:,} paused" if paused else ""))
 
 
 def _workers(report: HealthReport) -> Iterator[Finding]:

@@ -14,11 +14,13 @@ from pgflow_mp.cli.objects import as_json
 from pgflow_mp.cli.output import Column, print_json, print_line, print_table
 from pgflow_mp.cli.words import moment, status_text
 from pgflow_mp.core.queries.definitions import flow_activity, list_flows
+from pgflow_mp.core.queries.schedules import paused_flows
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from datetime import datetime
 
     from pgflow_mp.cli.database import Session
     from pgflow_mp.core.queries.definitions import FlowActivity, StoredFlow, StoredStep
@@ -28,6 +30,7 @@ _FLOW_COLUMNS = (
     Column("TYPE"),
     Column("STEPS", justify="right"),
     Column("LIVE WORKERS", justify="right"),
+    Column("PAUSED"),
     Column("LATEST RUN", whole=True),
     Column("STATUS"),
     Column("STARTED"),
@@ -55,11 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _list(db: Session, *, json: bool) -> None:
-    flows, activity = db.ask(list_flows()), db.ask(flow_activity())
+    flows, activity, paused = db.ask(list_flows()), db.ask(flow_activity()), db.ask(paused_flows())
     if json:
-        print_json([{**as_json(flow), **_extra(flow, activity)} for flow in flows])
+        print_json(
+            [{**as_json(flow), **_extra(flow, activity), "paused_at": as_json(paused.get(flow.slug))} for flow in flows]
+        )
     elif flows:
-        print_table(_FLOW_COLUMNS, [_row(flow, activity.get(flow.slug)) for flow in flows])
+        print_table(_FLOW_COLUMNS, [_row(flow, activity.get(flow.slug), paused.get(flow.slug)) for flow in flows])
     else:
         print_line("no flows yet: `pgflow-mp compile MODULE` makes them")
 
@@ -69,16 +74,18 @@ def _extra(flow: StoredFlow, activity: Mapping[str, FlowActivity]) -> dict[str, 
     return {} if found is None else {name: value for name, value in as_json(found).items() if name != "slug"}
 
 
-def _row(flow: StoredFlow, activity: FlowActivity | None) -> tuple[str | Text, ...]:
+def _row(flow: StoredFlow, activity: FlowActivity | None, paused_at: datetime | None) -> tuple[str | Text, ...]:
     about = (flow.slug, flow.flow_type, str(len(flow.steps)))
-    if activity is None:  # it was made between the two looks
-        return (*about, "", "", "", "")
+    if activity is None:  # it was made between the looks
+        return (*about, "", "", "", "", "")
     workers = Text(str(activity.live_workers), "" if activity.live_workers else "yellow")
+    paused = Text(moment(paused_at) if paused_at is not None else "", "yellow")
     if activity.latest_run_id is None or activity.latest_status is None or activity.latest_at is None:
-        return (*about, workers, "", "", "")
+        return (*about, workers, paused, "", "", "")
     return (
         *about,
         workers,
+        paused,
         str(activity.latest_run_id),
         status_text(activity.latest_status),
         moment(activity.latest_at),

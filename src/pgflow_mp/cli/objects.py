@@ -1,14 +1,14 @@
 """The objects of the API as JSON: the keys are the names of the attributes in Python.
 
-A frozen dataclass becomes an object, a mapping too, a time is ISO 8601 in UTC, an id is text. docs/cli.md lists the
-keys, and a test holds the two together: they are promised to scripts.
+A frozen dataclass becomes an object, a mapping too, a time is ISO 8601 in UTC, a span is seconds, an id is text.
+docs/cli.md lists the keys, and a test holds the two together: they are promised to scripts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,8 @@ def as_json(value: Any) -> Any:
         return value.astimezone(UTC).isoformat()
     if isinstance(value, UUID):
         return str(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     if is_dataclass(value) and not isinstance(value, type):
         names = [*(field.name for field in fields(value)), *_COMPUTED.get(type(value), ())]
         left_out = _LEFT_OUT.get(type(value), ())

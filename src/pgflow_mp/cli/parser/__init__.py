@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pgflow_mp import __version__
-from pgflow_mp.cli.parser import flows, runs, upkeep, work
+from pgflow_mp.cli.parser import flows, runs, schedules, upkeep, work
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -56,6 +56,12 @@ def commands(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     return dict(action.choices)
 
 
+def actions(command: ArgumentParser) -> dict[str, ArgumentParser]:
+    """The actions of a command that has several, by name."""
+    found = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    return dict(found[0].choices) if found else {}
+
+
 def make() -> ArgumentParser:
     """The whole parser."""
     parser = argparse.ArgumentParser(
@@ -66,6 +72,6 @@ def make() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pgflow-mp {__version__}")
     places = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for group in (work, runs, flows, upkeep):
+    for group in (work, runs, flows, schedules, upkeep):
         group.add(places)
     return parser

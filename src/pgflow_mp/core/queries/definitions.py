@@ -146,7 +146,7 @@ def check_flow(slug: str, shape: Mapping[str, Any], schedules: Sequence[Schedule
     Args:
         slug: The flow's slug.
         shape: Its steps and options, as core section 6 writes them.
-        schedules: Those that it declares; None leaves all as they are.
+        schedules: Those that it declares; None does not look at them.
     """
     sql = "select pgflow_mp.check_flow(%s::text, %s::jsonb, %s::jsonb)::text"
     return Statement(sql, (slug, json.dumps(shape), _as_json(schedules)), _read_compiled)

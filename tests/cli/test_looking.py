@@ -216,6 +216,28 @@ def test_watch_tells_when_a_run_moves_and_ends(look, looking_dsn, runner):
         conn.execute("delete from pgflow.workers where worker_id = %s", [worker])
 
 
+def test_the_progress_that_a_handler_told_is_seen(look, looking_dsn, shop):
+    with psycopg.connect(looking_dsn, autocommit=True) as conn:
+        conn.execute("begin")
+        conn.execute(
+            "update pgflow.step_tasks set status = 'started', attempts_count = 1, started_at = now() where run_id = %s",
+            [shop.waiting],
+        )
+        conn.execute(
+            "insert into pgflow_mp.task_progress values (%s, 'articles', 0, 1, 0.4, 'page 40', now())", [shop.waiting]
+        )
+        conn.execute("commit")
+        assert re.search(r"articles +started .*  40% page 40$", look("show", shop.waiting).stdout, re.MULTILINE)
+        seen = json.loads(look("watch", shop.waiting, "--json", "--timeout", "0.1", code=124).stdout.splitlines()[0])
+        assert (seen["steps"][0]["fraction"], seen["steps"][0]["message"]) == (0.4, "page 40")
+        conn.execute("update pgflow.step_tasks set attempts_count = 2 where run_id = %s", [shop.waiting])
+        assert "page 40" not in look("show", shop.waiting).stdout  # that was the attempt before
+        conn.execute(
+            "update pgflow.step_tasks set status = 'queued', attempts_count = 0 where run_id = %s", [shop.waiting]
+        )
+        conn.execute("delete from pgflow_mp.task_progress")
+
+
 def test_the_flow_filter_is_for_watching_all(look, shop):
     assert "--flow is for watching all" in look("watch", shop.waiting, "--flow", "shop", code=2).stderr
 

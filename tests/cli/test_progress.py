@@ -115,3 +115,23 @@ def test_the_summary_ends_the_lines_once():
 )  # fmt: skip
 def test_durations_read_like_a_person_would_say_them(seconds, text):
     assert duration(seconds) == text
+
+
+def test_what_a_handler_says_of_its_progress_is_told_once_a_second_at_most():
+    reporter = Reporter()
+    told(reporter, a_step(is_map=False))
+    assert told(reporter, a_step(is_map=False, fraction=0.4, message="page 40"), at=1.0) == ["analyse: 40% page 40"]
+    assert told(reporter, a_step(is_map=False, fraction=0.4, message="page 40"), at=3.0) == []
+    assert told(reporter, a_step(is_map=False, fraction=0.5), at=3.0) == ["analyse: 50%"]
+    assert told(reporter, a_step(is_map=False, message="page\x1b 51"), at=3.5) == []
+    assert told(reporter, a_step(is_map=False, message="page\x1b 51"), at=4.0) == ["analyse: page\\x1b 51"]
+
+
+def test_a_trouble_that_a_claim_hides_for_a_moment_is_told_once():
+    reporter = Reporter()
+    told(reporter, a_step())
+    trouble = a_step(retrying=1, error="ValueError: no")
+    assert len(told(reporter, trouble)) == 1
+    assert told(reporter, a_step(running=1)) == []
+    assert told(reporter, trouble) == []
+    assert len(told(reporter, a_step(retrying=1, attempts=2, error="ValueError: no"))) == 1

@@ -85,6 +85,15 @@ def test_a_wait_that_takes_too_long_leaves_the_run_as_it_is(start, app):
     assert "goes on: not done within 0.10 s" in done.stderr
 
 
+def test_a_key_and_a_running_twin_start_nothing_more(start):
+    first = start("doubling", '{"n": 5}', "--key", "order-5").stdout
+    assert start("doubling", '{"n": 5}', "--key", "order-5").stdout == first
+    assert start("doubling", '{"n": 5}').stdout != first
+    twin = start("doubling", '{"n": 55}', "--unique").stdout
+    assert start("doubling", '{"n": 55}', "--unique").stdout == twin
+    assert start("doubling", '{"n": 1}', "--lines", "--key", "one").returncode == 2
+
+
 def test_an_unknown_flow_is_told_with_the_near_one(start):
     done = start("dubling")
     assert done.returncode == 1

@@ -110,6 +110,9 @@ def world(docs_dsn, docs_runner, tmp_path_factory):
             "insert into pgflow.workers (worker_id, queue_name, function_name, last_heartbeat_at) "
             "select gen_random_uuid(), queue_name, 'another', now() + interval '1 hour' from pgmq.list_queues()"
         )
+        conn.execute(
+            "insert into pgflow_mp.task_progress values (%s, 'price', 0, 1, 0.5, 'half of it', now())", [done.run_id]
+        )
     return SimpleNamespace(folder=folder, dsn=docs_dsn, run_id=str(done.run_id))
 
 
@@ -144,11 +147,19 @@ def going(world) -> str:
         return str(app.enqueue_in("process_order", {}, 3600))
 
 
+def cancelled(world) -> str:
+    """A run of which something is left to be repeated."""
+    with PgFlow(world.dsn) as app:
+        return str(app.cancel_run(going(world)).run_id)
+
+
 def prepared(line: str, world, roles) -> str:
     """The example with what this world has for DSN and RUN_ID, and the names of its roles; it makes what is named."""
     if " schedules " in line:
         with PgFlow(world.dsn) as app:
             app.schedule("process_order", {"order_id": 1}, every=86_400)
+    if name_of(line) == "retry":
+        line = line.replace("RUN_ID", cancelled(world))
     line = line.replace("RUN_ID", going(world) if " cancel" in line else world.run_id)
     line = re.sub(r"--dsn \S+", f"--dsn {shlex.quote(world.dsn)}", line)
     return re.sub(r"(?<=-role )\w+", lambda role: roles[role[0]], line)
@@ -226,6 +237,7 @@ def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
         "run": run,
         "step": run["steps"]["price"],
         "task": run["steps"]["price"]["tasks"][0],
+        "task's progress": run["steps"]["price"]["tasks"][0]["progress"],
         "page": page,
         "listed run": page["runs"][0],
         "started run": later,

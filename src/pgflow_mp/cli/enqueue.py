@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli.database import session
 from pgflow_mp.cli.exits import OK
-from pgflow_mp.cli.given import read_input, read_inputs
 from pgflow_mp.cli.moments import read_moment, read_span
 from pgflow_mp.cli.naming import unknown_flow
-from pgflow_mp.cli.start import print_ids
+from pgflow_mp.cli.start import print_ids, wanted_inputs, wanted_once
 from pgflow_mp.client import PgFlow
 from pgflow_mp.errors import FlowNotFound
 
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
 
 def run(arguments: argparse.Namespace) -> int:
     """Enqueue what was asked for, and print the ids."""
-    when = _when(arguments)
-    inputs = read_inputs(arguments.input) if arguments.lines else [read_input(arguments.input)]
+    inputs, how = wanted_inputs(arguments), {**_when(arguments), **wanted_once(arguments)}
     with session(arguments) as db:
-        ids = _enqueue(db, arguments.flow, inputs, when)
+        ids = _enqueue(db, arguments.flow, inputs, how)
     print_ids(ids, arguments)
     return OK
 
@@ -37,8 +35,8 @@ def _when(arguments: argparse.Namespace) -> dict[str, Any]:
     return {} if arguments.at is None else {"scheduled_at": read_moment(arguments.at)}
 
 
-def _enqueue(db: Session, slug: str, inputs: list[object], when: dict[str, Any]) -> list[UUID]:
+def _enqueue(db: Session, slug: str, inputs: list[object], how: dict[str, Any]) -> list[UUID]:
     try:
-        return PgFlow(db.dsn).enqueue_many(slug, inputs, conn=db.conn, **when)
+        return PgFlow(db.dsn).enqueue_many(slug, inputs, conn=db.conn, **how)
     except FlowNotFound as error:
         raise unknown_flow(db, slug) from error

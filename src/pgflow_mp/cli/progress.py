@@ -33,6 +33,7 @@ class Reporter:
     def __init__(self) -> None:
         self._seen: dict[str, StepProgress] = {}
         self._troubles: dict[str, tuple[int, str | None]] = {}
+        self._said: dict[str, str] = {}
         self._spoke_at = 0.0
         self._summed_up = False
 
@@ -60,6 +61,10 @@ class Reporter:
         if step.retrying and self._troubles.get(step.slug) != trouble_now:  # a claim may hide it for a moment
             self._troubles[step.slug] = trouble_now
             yield f"{step.slug}: {trouble(step)}"
+        if said(step) not in ("", self._said.get(step.slug)) and now - self._spoke_at >= QUIET:
+            self._spoke_at = now
+            self._said[step.slug] = said(step)
+            yield f"{step.slug}: {said(step)}"
         if _is_counted(step) and step.done != before.done:
             if now - self._spoke_at < QUIET:
                 self._seen[step.slug] = before  # say it later
@@ -88,6 +93,12 @@ def skipped_because(step: StepProgress) -> str:
     """Why a step was skipped, as a half sentence, with the error where there was one."""
     why = skip_words(step.skip_reason)
     return f"{why}{_tries_of(step)}: {first_line(step.error)}" if step.error else why
+
+
+def said(step: StepProgress) -> str:
+    """What a running task of the step said last of its progress: ``40% page 40 of 100``; nothing where it did not."""
+    fraction = "" if step.fraction is None else f"{step.fraction:.0%}"
+    return " ".join(filter(None, (fraction, first_line(step.message) if step.message else "")))
 
 
 def skip_words(reason: str | None) -> str:

@@ -165,6 +165,8 @@ def _remark_words(step: StepProgress, progress: RunProgress) -> tuple[str, str]:
         return words.skipped_because(step), "yellow"
     if step.retrying:
         return words.trouble(step), "yellow"
+    if step.status == "started" and step.running and words.said(step):
+        return words.said(step), "cyan"
     if step.status == "started" and step.is_map and step.running:
         return f"{step.running} running", "dim"
     if step.status == "created":

@@ -197,6 +197,8 @@ def _task_line(task: StepTask, branch: str) -> _Line:
 
 
 def _task_remark(task: StepTask) -> Text:
+    if task.status == "started" and task.progress is not None:
+        return Text(safe(str(task.progress)), "cyan")
     if task.error is None or task.completed:
         return Text("")
     if task.failed:

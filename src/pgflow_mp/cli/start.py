@@ -7,7 +7,7 @@ stderr, as with `run`; leaving earlier leaves the run as it is.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli.database import session
 from pgflow_mp.cli.exits import FAILED, OK, UsageError
@@ -34,13 +34,26 @@ def run(arguments: argparse.Namespace) -> int:
     """Start what was asked for, and print what there is to know."""
     if arguments.timeout is not None and not arguments.wait:
         raise UsageError("--timeout is how long to wait: it needs --wait")
-    inputs = read_inputs(arguments.input) if arguments.lines else [read_input(arguments.input)]
+    inputs, once = wanted_inputs(arguments), wanted_once(arguments)
     with session(arguments) as db:
-        ids = _start(db, arguments.flow, inputs)
+        ids = _start(db, arguments.flow, inputs, once)
         if arguments.wait:
             return _wait(db, arguments, ids[0])
     print_ids(ids, arguments)
     return OK
+
+
+def wanted_inputs(arguments: argparse.Namespace) -> list[object]:
+    """The input of each run."""
+    return read_inputs(arguments.input) if arguments.lines else [read_input(arguments.input)]
+
+
+def wanted_once(arguments: argparse.Namespace) -> dict[str, Any]:
+    """When not to start another run, as the API takes it."""
+    if arguments.key is not None and arguments.lines:
+        raise UsageError("--key names one run: it cannot be told for all --lines at once")
+    keys = {} if arguments.key is None else {"idempotency_keys": [arguments.key]}
+    return {**keys, "unique_while_running": arguments.unique}
 
 
 def print_ids(ids: Sequence[UUID], arguments: argparse.Namespace) -> None:
@@ -52,9 +65,9 @@ def print_ids(ids: Sequence[UUID], arguments: argparse.Namespace) -> None:
             print_line(str(run_id))
 
 
-def _start(db: Session, slug: str, inputs: list[object]) -> list[UUID]:
+def _start(db: Session, slug: str, inputs: list[object], once: dict[str, Any]) -> list[UUID]:
     try:
-        return PgFlow(db.dsn).start_flows(slug, inputs, conn=db.conn)
+        return PgFlow(db.dsn).start_flows(slug, inputs, conn=db.conn, **once)
     except FlowNotFound as error:
         raise unknown_flow(db, slug) from error
 

@@ -68,6 +68,16 @@ def add_input(command: ArgumentParser) -> None:
     command.add_argument("input", nargs="?", metavar="INPUT", help="JSON, @file, or - for stdin; default: {}")
 
 
+def add_once(command: ArgumentParser) -> None:
+    """When not to start another run."""
+    command.add_argument("--key", metavar="KEY", help="start once for this idempotency key; prints the same id again")
+    command.add_argument(
+        "--unique",
+        action="store_true",
+        help="start none while a run of this flow with this input is going; prints its id",
+    )
+
+
 def add_processes(command: ArgumentParser) -> None:
     """How many children."""
     command.add_argument("--processes", type=count, metavar="N", help="child processes; default: one for each core")

@@ -1,4 +1,4 @@
-"""Commands about runs: runs, show, watch, cancel."""
+"""Commands about runs: runs, show, watch, cancel, retry."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ _CANCEL_EXAMPLES = """\
   pgflow-mp runs --flow process_order --status started --json | jq -r '.runs[].run_id' | xargs pgflow-mp cancel
 """
 
+_RETRY = """\
+Start new runs that repeat runs which have ended, with the same input, and print their ids. The old ones stay as they
+are.
+"""
+
+_RETRY_EXAMPLES = """\
+  pgflow-mp retry RUN_ID                                  the whole run again
+  pgflow-mp retry RUN_ID --from-failed                    keep what completed, repeat the rest
+"""
+
 
 def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add the commands."""
@@ -77,6 +87,11 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     cancel = command(commands, "cancel", "cancel runs", _CANCEL, _CANCEL_EXAMPLES)
     cancel.add_argument("run_ids", nargs="+", metavar="RUN_ID", help="the ids of the runs")
     add_database(cancel)
+
+    retry = command(commands, "retry", "repeat runs that have ended", _RETRY, _RETRY_EXAMPLES)
+    retry.add_argument("run_ids", nargs="+", metavar="RUN_ID", help="the ids of the runs")
+    retry.add_argument("--from-failed", action="store_true", help="begin with the steps that failed or had not ended")
+    add_database(retry)
 
 
 def _add_runs(commands: _SubParsersAction[ArgumentParser]) -> None:

@@ -8,6 +8,7 @@ from pgflow_mp.cli.parser.options import (
     add_database,
     add_input,
     add_modules,
+    add_once,
     add_plugins,
     add_processes,
     address,
@@ -46,6 +47,7 @@ _START_EXAMPLES = """\
   pgflow-mp start process_order '{"order_id": 1}'         prints the run's id
   pgflow-mp start process_order @order.json --wait        prints the run's output, or why it failed (exit code 1)
   pgflow-mp start process_order --lines - < orders.jsonl  a run for each line of stdin, all or none
+  pgflow-mp start process_order @order.json --key o-1     once, however often it is called
 """
 
 _ENQUEUE = """\
@@ -108,6 +110,7 @@ def _add_start(commands: _SubParsersAction[ArgumentParser]) -> None:
     how = start.add_mutually_exclusive_group()
     how.add_argument("--wait", action="store_true", help="wait until the run has ended, and print its output")
     how.add_argument("--lines", action="store_true", help="INPUT is JSON lines: one run for each line, all or none")
+    add_once(start)
     start.add_argument(
         "--timeout", type=positive_seconds, metavar="S",
         help="with --wait: leave after this many seconds (exit code 124); the run goes on",
@@ -121,6 +124,7 @@ def _add_enqueue(commands: _SubParsersAction[ArgumentParser]) -> None:
     when = enqueue.add_mutually_exclusive_group()
     when.add_argument("--in", dest="delay", metavar="SPAN", help="begin so long from now: 90s, 15m, 2h, 3d")
     when.add_argument("--at", metavar="TIME", help="begin then: 2026-12-24T18:00, with a zone or on your clock")
+    add_once(enqueue)
     enqueue.add_argument("--lines", action="store_true", help="INPUT is JSON lines: one run for each line, all or none")
     add_database(enqueue)
 

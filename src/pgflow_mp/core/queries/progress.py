@@ -32,6 +32,8 @@ class StepProgress:
         error: The step's error, else the latest error of a task that is tried again; None if all is well.
         skip_reason: Why it was skipped (core 2.5); None otherwise.
         seconds: How long it has been started, or was until it ended; None before.
+        fraction: How far the running task that spoke last is, from 0 to 1; None where none said so (`ctx.progress`).
+        message: What it said.
     """
 
     slug: str
@@ -46,6 +48,8 @@ class StepProgress:
     error: str | None
     skip_reason: str | None
     seconds: float | None
+    fraction: float | None = None
+    message: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -151,9 +155,6 @@ def _read(rows: list[tuple[Any, ...]]) -> RunProgress | None:
 
 
 def _read_step(row: tuple[Any, ...]) -> StepProgress:
-    slug, is_map, deps, status, tasks, done, running, retrying, attempts, error, skip_reason, seconds = row
-    return StepProgress(
-        slug=slug, is_map=is_map, deps=tuple(deps), status=status, tasks=tasks,
-        done=done, running=running, retrying=retrying, attempts=attempts,
-        error=error, skip_reason=skip_reason, seconds=seconds,
-    )  # fmt: skip
+    names = [field.name for field in fields(StepProgress)]
+    found = dict(zip(names, row, strict=True))
+    return StepProgress(**{**found, "deps": tuple(found["deps"])})

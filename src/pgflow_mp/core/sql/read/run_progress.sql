@@ -1,12 +1,14 @@
 -- How far a run is: one row a step in definition order, on each of them the run's own columns, so that all is of one
--- snapshot; no row for an unknown run. Counts only, no inputs and outputs. Cheap enough to be asked ten times a second:
+-- snapshot; no row for an unknown run. Counts, no inputs and outputs, and what a running task said last of its progress
+-- (of a step with several, the one that spoke last). Cheap enough to be asked ten times a second:
 -- the tasks are counted by the primary key; 10,000 of them take about 3 ms.
 -- Runs with the owner's rights, so that a caller needs none on the tables (D-11).
 create or replace function pgflow_mp.run_progress(run_id uuid)
 returns table (
   flow_slug text, run_status text, run_seconds double precision,
   step_slug text, is_map boolean, deps text[], status text, tasks int, done bigint, running bigint, retrying bigint,
-  attempts int, error text, skip_reason text, seconds double precision
+  attempts int, error text, skip_reason text, seconds double precision,
+  fraction double precision, message text
 )
 language sql
 stable
@@ -34,6 +36,16 @@ as $$
     join pgflow.steps as parent on parent.flow_slug = d.flow_slug and parent.step_slug = d.dep_slug
     where r.run_id = run_progress.run_id
     group by d.step_slug
+  ),
+  said as (
+    select distinct on (p.step_slug) p.step_slug, p.fraction, p.message
+    from pgflow_mp.task_progress as p
+    join pgflow.step_tasks as t
+      on t.run_id = p.run_id and t.step_slug = p.step_slug and t.task_index = p.task_index
+    where p.run_id = run_progress.run_id
+      and t.status = 'started'
+      and t.attempts_count = p.attempt
+    order by p.step_slug, p.reported_at desc
   )
   select
     r.flow_slug, r.status,
@@ -43,12 +55,14 @@ as $$
     coalesce(st.error_message, task.error), st.skip_reason,
     extract(
       epoch from coalesce(st.completed_at, st.failed_at, st.skipped_at, clock_timestamp()) - st.started_at
-    )::double precision
+    )::double precision,
+    said.fraction, said.message
   from pgflow.runs as r
   join pgflow.step_states as st on st.run_id = r.run_id
   join pgflow.steps as s on s.flow_slug = st.flow_slug and s.step_slug = st.step_slug
   left join task on task.step_slug = s.step_slug
   left join dep on dep.step_slug = s.step_slug
+  left join said on said.step_slug = s.step_slug
   where r.run_id = run_progress.run_id
   order by s.step_index;
 $$;

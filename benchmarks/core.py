@@ -23,7 +23,7 @@ from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.core.queries.definitions import compile_flow
 from pgflow_mp.core.queries.runs import start_flows
-from pgflow_mp.core.queries.tasks import Settlement, claim_tasks, settle_tasks
+from pgflow_mp.core.queries.tasks import ClaimedTask, Settlement, claim_tasks, settle_tasks
 from pgflow_mp.core.queries.workers import register_workers
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.host import this_process
@@ -94,6 +94,7 @@ class Core:
             conn,
             register_workers(self.worker_ids, function_name="benchmark", process=this_process(), version="benchmark"),
         )
+        self.outputs = {"generate": json.dumps(list(range(100)))}
 
     def start(self, slug: str, count: int, value: object = None) -> None:
         """Start runs in batches."""
@@ -102,30 +103,35 @@ class Core:
             inputs = [json.dumps({} if value is None else value)] * size
             execute(self.conn, start_flows(slug, inputs, [new_id() for _ in inputs]))
 
-    def drain(self, slug: str, output: str = "1") -> int:
+    def claim(self, slug: str, worker_id: uuid.UUID, quantity: int = BATCH) -> list[ClaimedTask]:
+        """Claim a batch."""
+        return execute(self.conn, claim_tasks([slug], [worker_id], [quantity]))
+
+    def settle(self, claimed: list[ClaimedTask], worker_id: uuid.UUID) -> None:
+        """Settle a batch."""
+        execute(
+            self.conn,
+            settle_tasks(
+                [
+                    Settlement(
+                        task.run_id,
+                        task.step_slug,
+                        task.task_index,
+                        task.attempt,
+                        worker_id,
+                        self.outputs.get(task.step_slug, "1"),
+                    )
+                    for task in claimed
+                ]
+            ),
+        )
+
+    def drain(self, slug: str) -> int:
         """Claim and settle batches until there is nothing; return how many tasks that were."""
         done = 0
         worker_id = self.worker_ids[slug]
-        outputs = {"generate": json.dumps(list(range(100)))}
-        while claimed := execute(self.conn, claim_tasks([slug], [worker_id], [BATCH])):
-            execute(
-                self.conn,
-                settle_tasks(
-                    [
-                        Settlement(
-                            task.run_id,
-                            task.step_slug,
-                            task.task_index,
-                            task.attempt,
-                            worker_id,
-                            outputs.get(task.step_slug, output),
-                            None,
-                            retryable=True,
-                        )
-                        for task in claimed
-                    ]
-                ),
-            )
+        while claimed := self.claim(slug, worker_id):
+            self.settle(claimed, worker_id)
             done += len(claimed)
         return done
 

@@ -1,14 +1,13 @@
 """The whole worker: children, claims, settles, notifications.
 
 Ratios, each against a yardstick of the same run (D-30): the rate of no-op jobs against the SQL alone, the latency of
-one job on an idle system against a NOTIFY ping-pong between two connections, CPU-bound jobs against a bare
+one job on an idle system against a NOTIFY ping-pong between two connections (`latency`), CPU-bound jobs against a bare
 multiprocessing.Pool that does the same work. Then what needs no yardstick: round trips, memory, idle CPU.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.core import DURABILITY, JOBS, Core
 from benchmarks.flows import Burn, Echo, Noop, Sleepers, burn
+from benchmarks.latency import show_latency
 from benchmarks.proxy import proxy
 from benchmarks.table import best_rate, row
 from benchmarks.worker import PROCESSES, Statements, cpu_seconds, family, memory, serving, working
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 CPU_JOBS = 40
 CPU_SECONDS = 0.2
-PINGS = 300
 SLEEPERS = 100
 LADDER = [1 << 10, 16 << 10, 128 << 10, 1 << 20, 8 << 20]
 SLOW_SECONDS = 0.002
@@ -53,20 +52,7 @@ def _completed(conn: psycopg.Connection[Any]) -> int:
     return found[0] if found else 0
 
 
-def ping_pong(dsn: str) -> float:
-    """Return the median seconds of one NOTIFY, its commit, and its arrival at another connection."""
-    with connect(dsn) as ear, connect(dsn) as mouth:
-        ear.execute("LISTEN ping")
-        taken = []
-        for _ in range(PINGS):
-            started = time.perf_counter()
-            mouth.execute("NOTIFY ping")
-            list(ear.notifies(timeout=5, stop_after=1))
-            taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
-
-
-def latencies(app: PgFlow, count: int = PINGS) -> list[float]:
+def latencies(app: PgFlow, count: int) -> list[float]:
     """Return the seconds from start to known result of jobs on an idle system, sorted."""
     return sorted(_timed(lambda: app.start_flow_sync("noop")) for _ in range(count))
 
@@ -87,11 +73,10 @@ def main(rounds: int) -> None:
             app.compile(flow)
         alone = best_rate(rounds, JOBS, lambda: Core(conn, Noop).work("noop", JOBS))
         row("no-op jobs, the SQL alone", alone, alone)
-        ping = ping_pong(server.dsn)
+        show_latency(server.dsn)
         with Statements() as statements, working(server.dsn):
             app.start_flow_sync("noop")
             _throughput(app, conn, rounds, alone, statements.counts)
-            _latency("one job, start to result", app, ping)
             _cpu(app, rounds)
             _payloads(app)
             _sleepers(app)
@@ -115,16 +100,6 @@ def _round_trips(statements: Counter[str], tasks: int) -> None:
         f"  round trips for {tasks} tasks: {claims} claims, {settles} settles, {other} others; "
         f"{statements.total() / tasks:.3f} for each task, {tasks / max(claims, 1):.1f} tasks in a claim, "
         f"{tasks / max(settles, 1):.1f} in a settle",
-        flush=True,
-    )
-
-
-def _latency(what: str, app: PgFlow, ping: float) -> None:
-    taken = latencies(app)
-    median, p99 = taken[PINGS // 2], taken[PINGS * 99 // 100]
-    print(
-        f"{what}: median {median * 1e3:.1f} ms, p99 {p99 * 1e3:.1f} ms; "
-        f"median {median / ping:.1f}, p99 {p99 / ping:.1f} NOTIFY ping-pongs of {ping * 1e3:.2f} ms   aim 6",
         flush=True,
     )
 

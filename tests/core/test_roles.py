@@ -28,6 +28,7 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow_mp.enqueue",
     "pgflow_mp.flow_activity",
     "pgflow_mp.flow_details",
+    "pgflow_mp.get_retention",
     "pgflow_mp.get_run",
     "pgflow_mp.installation",
     "pgflow_mp.list_runs",

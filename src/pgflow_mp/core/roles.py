@@ -39,6 +39,7 @@ _CLIENT_FUNCTIONS = (
     "pgflow_mp.cancel_runs",
     "pgflow_mp.carry",
     "pgflow_mp.enqueue",
+    "pgflow_mp.get_retention",
     "pgflow_mp.get_run",
     "pgflow_mp.run_details",
     "pgflow_mp.flow_details",

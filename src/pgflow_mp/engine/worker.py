@@ -35,6 +35,7 @@ from pgflow_mp.engine.listen import Listener
 from pgflow_mp.engine.occupancy import HORIZON_SECONDS
 from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
+from pgflow_mp.engine.retention import Sweeper
 from pgflow_mp.engine.returning import Returner, key_of_call
 from pgflow_mp.engine.schedules import Schedules
 from pgflow_mp.engine.settle import Settler
@@ -161,6 +162,7 @@ class Worker:
             "max_payload": max_payload,
         }
         self._links["errands"] = Link(dsn, "errands")
+        self._links["retention"] = Link(dsn, "retention")
         self._errands = TaskErrands(self._links["errands"], task_dsn or dsn)
         self._fleet = self._make_fleet(processes, {"loops": loops, "tasks_per_loop": tasks_per_loop}, threads, pools)
         self._holding = Holding()
@@ -200,6 +202,7 @@ class Worker:
         # A worker for some runs only has no business with others (D-24).
         first = next(iter(self._worker_ids.values()), None)
         self._schedules = None if only_runs else Schedules(self._links["recovery"], first, self._observers)
+        self._sweeper = None if only_runs else Sweeper(self._links["retention"])
         self._meter = Meter(self._links["recovery"], self._flows.keys(), self._fleet, self._observers)
         self._open_flows = set(self._flows)
 
@@ -367,7 +370,11 @@ class Worker:
             ("errands", self._errands.run()),
             ("tail", self._return_tail()),
         ]
-        return loops if self._schedules is None else [*loops, ("schedules", self._schedules.run())]
+        if self._schedules is not None:
+            loops.append(("schedules", self._schedules.run()))
+        if self._sweeper is not None:
+            loops.append(("retention", self._sweeper.run()))
+        return loops
 
     @staticmethod
     def _loop(name: str, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:

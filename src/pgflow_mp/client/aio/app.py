@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from pgflow_mp.client.aio.definitions import AsyncDefinitions
 from pgflow_mp.client.aio.jobs import AsyncJobs
 from pgflow_mp.client.aio.operations import AsyncOperations
+from pgflow_mp.client.aio.retention import AsyncHistory
 from pgflow_mp.client.aio.runs import AsyncRuns
 from pgflow_mp.client.aio.schedules import AsyncSchedules
 from pgflow_mp.client.threads import in_thread_async
@@ -22,6 +23,7 @@ class AsyncPgFlow(
     AsyncRuns,
     AsyncJobs,
     AsyncSchedules,
+    AsyncHistory,
     AsyncOperations,
     AsyncDefinitions,
 ):

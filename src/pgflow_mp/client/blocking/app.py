@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from pgflow_mp.client.blocking.definitions import Definitions
 from pgflow_mp.client.blocking.jobs import Jobs
 from pgflow_mp.client.blocking.operations import Operations
+from pgflow_mp.client.blocking.retention import History
 from pgflow_mp.client.blocking.runs import Runs
 from pgflow_mp.client.blocking.schedules import Schedules
 from pgflow_mp.client.threads import in_thread
@@ -23,6 +24,7 @@ class PgFlow(
     Runs,
     Jobs,
     Schedules,
+    History,
     Operations,
     Definitions,
 ):

@@ -18,7 +18,6 @@ as $$
 declare
   cutoff constant timestamptz := now() - p_retention_interval;
   old_runs uuid[];
-  task_messages record;
   queue text;
 begin
   delete from pgflow.workers as w
@@ -42,26 +41,9 @@ begin
     order by r.run_id
     for update
   );
-  for task_messages in
-    with deleted as (
-      delete from pgflow.step_tasks as t where t.run_id = any (old_runs) returning t.queue_name, t.message_id
-    )
-    select d.queue_name, array_agg(d.message_id) filter (where d.message_id is not null) as ids, count(*) as tasks
-    from deleted as d
-    group by d.queue_name
-    order by d.queue_name
-  loop
-    tasks_deleted := coalesce(tasks_deleted, 0) + task_messages.tasks;
-    if pgflow_mp._queue_is_listed(task_messages.queue_name) then
-      perform pgmq.delete(task_messages.queue_name, task_messages.ids);
-    end if;
-  end loop;
-  tasks_deleted := coalesce(tasks_deleted, 0);
-
-  delete from pgflow.step_states as s where s.run_id = any (old_runs);
-  get diagnostics states_deleted = row_count;
-  delete from pgflow.runs as r where r.run_id = any (old_runs);
-  get diagnostics runs_deleted = row_count;
+  select d.tasks, d.states, d.runs
+  into tasks_deleted, states_deleted, runs_deleted
+  from pgflow_mp._delete_runs(old_runs) as d;
 
   for queue in
     select distinct q.queue_name

@@ -256,6 +256,7 @@ def test_functions_with_their_owner_s_rights_are_these_and_look_nowhere_but_wher
         "pgflow_mp.due_schedules",
         "pgflow_mp.held_tasks",
         "pgflow_mp.recover_tasks",
+        "pgflow_mp.sweep",
         "pgflow_mp.recover_tasks_observed",
         "pgflow_mp.report_progress",
         "pgflow_mp.start_ticks",

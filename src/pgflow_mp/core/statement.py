@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import psycopg
+from psycopg.pq import ExecStatus
 from psycopg.rows import tuple_row
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def execute(conn: psycopg.Connection[Any], statement: Statement[T]) -> T:
     """
     with psycopg.Cursor(conn, row_factory=tuple_row) as cursor:
         cursor.execute(statement.sql.encode(), statement.params or None)
-        return statement.read(cursor.fetchall() if cursor.description else [])
+        return statement.read(cursor.fetchall() if _has_rows(cursor) else [])
 
 
 async def execute_async(conn: psycopg.AsyncConnection[Any], statement: Statement[T]) -> T:
@@ -78,7 +79,12 @@ async def execute_async(conn: psycopg.AsyncConnection[Any], statement: Statement
     """
     async with psycopg.AsyncCursor(conn, row_factory=tuple_row) as cursor:
         await cursor.execute(statement.sql.encode(), statement.params or None)
-        return statement.read(await cursor.fetchall() if cursor.description else [])
+        return statement.read(await cursor.fetchall() if _has_rows(cursor) else [])
+
+
+def _has_rows(cursor: psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]) -> bool:
+    """Whether the statement answers with rows; `description` would tell too, by describing each column in Python."""
+    return cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
 
 
 def value(found: list[Row]) -> Any:

@@ -12,6 +12,17 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 begin
+  -- The last steps of a run, and so the only one of a job, have no children: most calls are over here.
+  if not exists (
+    select
+    from pgflow.step_states as parent
+    join pgflow.deps as d on d.flow_slug = parent.flow_slug and d.dep_slug = parent.step_slug
+    where parent.run_id = any(_release_children.run_ids)
+      and parent.step_slug = any(_release_children.step_slugs)
+  ) then
+    return;
+  end if;
+
   with release as (
     select
       parent.run_id,

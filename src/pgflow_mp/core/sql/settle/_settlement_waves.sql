@@ -23,6 +23,10 @@ declare
   repeated boolean;
   mixed boolean;
 begin
+  if cardinality(run_ids) = 1 then
+    return array[case when errors[1] is null then 1 else -1 end];
+  end if;
+
   select
     array_agg(case when given.error is null then 1 else -1 end order by given.place),
     count(*) > count(distinct (given.run_id, given.step_slug, given.task_index)),

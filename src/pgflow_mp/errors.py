@@ -91,6 +91,10 @@ class ScheduleNotFound(PgflowError, LookupError):
     """There is no such schedule in this database."""
 
 
+class RunExists(PgflowError):
+    """There is a run with this id already."""
+
+
 class RunNotRetryable(PgflowError):
     """The run cannot be repeated: it is still going, or nothing of it failed."""
 

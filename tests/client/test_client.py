@@ -17,6 +17,7 @@ from pgflow_mp import (
     NotInstalled,
     NotPermitted,
     PgflowError,
+    RunExists,
     RunNotFound,
     RunTimeout,
     ShapeMismatch,
@@ -293,6 +294,22 @@ def test_deleting_a_flow_takes_its_runs_along(app):
         app.get_run(run_id)
     with pytest.raises(FlowNotFound, match="nothing was deleted"):
         app.delete_flow("greet")
+
+
+def test_an_id_that_a_run_has_already_is_told_and_starts_nothing(app, pgflow_conn):
+    run_id = app.start_flow(Greet)
+    with pytest.raises(RunExists, match=f"there is a run {run_id} already"):
+        app.start_flows(Greet, [{}, {}], run_ids=[uuid.uuid4(), run_id])
+    with pytest.raises(InvalidInput, match="1 run ids were given for 2 inputs"):
+        app.start_flows(Greet, [{}, {}], run_ids=[uuid.uuid4()])
+    assert runs(pgflow_conn) == 1
+
+
+def test_a_connection_that_is_lost_under_way_is_one_sentence(app, pgflow_dsn, pgflow_conn):
+    with psycopg.connect(pgflow_dsn) as conn:
+        pgflow_conn.execute("select pg_terminate_backend(%s)", (conn.info.backend_pid,))
+        with pytest.raises(DatabaseUnreachable, match="was lost while starting flow `greet` was under way"):
+            app.start_flow(Greet, conn=conn)
 
 
 def test_the_flows_that_it_was_made_with_are_listed_and_found(app):

@@ -16,6 +16,7 @@ from pgflow_mp.definition import FlowDefinition
 from pgflow_mp.errors import InvalidInput, InvalidRunId, OutputError, PgflowError
 from pgflow_mp.flow import Flow, as_definition
 from pgflow_mp.handler import encode_input
+from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "aware",
     "encoded_input",
     "flows_of",
+    "ids_for",
     "page_size",
     "run_filter",
     "run_id_of",
@@ -115,6 +117,19 @@ def encoded_input(value: object, definition: FlowDefinition | None = None) -> st
         return encode_input(definition, given)
     encoded = jsonvalue.encode(given, error=InvalidInput)
     return "null" if encoded is None else encoded
+
+
+def ids_for(inputs: Sequence[object], run_ids: Sequence[UUID] | None) -> list[UUID]:
+    """Return an id for each run: those given, or new ones.
+
+    Raises:
+        InvalidInput: There are not as many ids as inputs.
+    """
+    if run_ids is None:
+        return [new_id() for _ in inputs]
+    if len(run_ids) != len(inputs):
+        raise InvalidInput(f"{len(run_ids)} run ids were given for {len(inputs)} inputs; give one for each, or none")
+    return list(run_ids)
 
 
 MOST_KEY_CHARACTERS = 512

@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as postgres
 from psycopg.rows import tuple_row
+from psycopg_pool import PoolTimeout
 
 from pgflow_mp.connecting import sentence_of
-from pgflow_mp.errors import FlowNotFound, InvalidInput, NotInstalled, NotPermitted, PgflowError
+from pgflow_mp.errors import (
+    DatabaseUnreachable,
+    FlowNotFound,
+    InvalidInput,
+    NotInstalled,
+    NotPermitted,
+    PgflowError,
+    RunExists,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +84,23 @@ def _in_our_words(error: psycopg.Error, doing: str) -> PgflowError | None:
             if "root map steps but input" in message:
                 return InvalidInput(f"{message}; its input must be a JSON array, one element for each task")
             return PgflowError(message)
+        case PoolTimeout():
+            return DatabaseUnreachable(
+                f"{doing} did not get a connection: {sentence_of(error)}; all connections of this object are in use, "
+                "or the database lets no more in"
+            )
+        case psycopg.OperationalError() if _is_lost(error):
+            return DatabaseUnreachable(
+                f"the connection was lost while {doing} was under way, and whether it was carried out is not known "
+                f"(an idempotency key makes a start safe to repeat): {sentence_of(error)}"
+            )
     return None
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether it is the connection that failed: libpq says so (no SQLSTATE), or the server, which is shutting down."""
+    state = error.sqlstate
+    return state is None or state.startswith("08") or state in ("57P01", "57P02", "57P03")
 
 
 def _missing(error: psycopg.Error, doing: str) -> PgflowError:
@@ -89,6 +114,9 @@ def _missing(error: psycopg.Error, doing: str) -> PgflowError:
 
 
 def _taken(error: psycopg.Error, doing: str) -> PgflowError | None:
+    if error.diag.constraint_name == "runs_pkey":
+        run_id = (error.diag.message_detail or "").partition("(run_id)=(")[2].partition(")")[0]
+        return RunExists(f"{doing} is not possible: there is a run {run_id} already; nothing was started")
     if error.diag.constraint_name == "idx_flows_normalized_slug":
         return PgflowError(
             f"{doing} is not possible: this database has a flow whose slug differs by case only, and both would use "

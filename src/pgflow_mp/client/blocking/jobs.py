@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, run_keys, slug_of
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, ids_for, run_keys, slug_of
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.moments import checked_delay, checked_moment
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import InvalidSchedule
-from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +105,7 @@ class Jobs(Face):
         """
         if delay_seconds is not None and scheduled_at is not None:
             raise InvalidSchedule("give delay_seconds= or scheduled_at=, not both")
-        ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
+        ids = ids_for(inputs, run_ids)
         slug, definition = slug_of(job), self._known(job)
         encoded = [encoded_input(value, definition) for value in inputs]
         keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)

@@ -12,6 +12,7 @@ from pgflow_mp.client.arguments import (
     NO_INPUT,
     FlowRef,
     encoded_input,
+    ids_for,
     page_size,
     run_filter,
     run_id_of,
@@ -149,7 +150,7 @@ class Runs(Face):
             FlowNotFound: The database has no such flow: compile it first.
             InvalidInput: An input is no JSON, or no array where one is needed; then no run was started.
         """
-        ids = list(run_ids) if run_ids is not None else [new_id() for _ in inputs]
+        ids = ids_for(inputs, run_ids)
         slug, definition = slug_of(flow), self._known(flow)
         encoded = [encoded_input(value, definition) for value in inputs]
         keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)

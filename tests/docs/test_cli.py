@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,9 +82,13 @@ def name_of(line: str) -> str:
     return shlex.split(line.partition("pgflow-mp")[2])[0]
 
 
+# What of a shell can be done without one: stdin, a file for stdout, and jq behind it.
+_LINE = re.compile(r"(?:echo '(.*)' \| )?(pgflow-mp [^|<>]*?)(?: < (\S+))?(?: > \S+)?(?: \| (jq (?:'[^']*'|[^|'])*))?")
+
+
 def needs_a_process(line: str) -> bool:
-    """Whether a shell is needed, or a worker: that takes a second."""
-    return bool(set("|<>") & set(line)) or name_of(line) in ("run", "serve") or "--wait" in line
+    """Whether a real shell is needed, or children: that takes a second."""
+    return _LINE.fullmatch(line) is None or name_of(line) in ("run", "serve") or "--wait" in line
 
 
 def parameters():
@@ -180,15 +186,24 @@ def test_every_example_runs(line, world, roles, call, monkeypatch, request):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     else:
-        words = shlex.split(command)[1:]
-        is_endless = words[0] in ENDLESS and world.run_id not in words
         monkeypatch.setenv("PGFLOW_DSN", world.dsn)
-        done = call(*words, *(ENDLESS[words[0]] if is_endless else ()), cwd=world.folder)
-        assert done.returncode == (124 if is_endless else 0), done.stdout + done.stderr
+        run_here(command, world, call, monkeypatch)
     if name_of(line) == "pause":  # no other example is meant to meet a paused flow
         with PgFlow(world.dsn) as app:
             for slug in app.paused_flows():
                 app.resume_flow(slug)
+
+
+def run_here(command: str, world, call, monkeypatch) -> None:
+    """Run the command in this process, and jq on what it prints."""
+    echoed, typed, source, query = _LINE.fullmatch(command).groups()
+    words = shlex.split(typed)[1:]
+    is_endless = words[0] in ENDLESS and world.run_id not in words
+    monkeypatch.setattr("sys.stdin", io.StringIO((world.folder / source).read_text() if source else echoed))
+    done = call(*words, *(ENDLESS[words[0]] if is_endless else ()), cwd=world.folder)
+    assert done.returncode == (124 if is_endless else 0), done.stdout + done.stderr
+    if query is not None and shutil.which("jq"):
+        subprocess.run(shlex.split(query), input=done.stdout, text=True, check=True, timeout=30, capture_output=True)
 
 
 def serve(command: str, world) -> None:

@@ -23,6 +23,7 @@ from tests.cli.command import begin, environment
 from tests.docs.documents import ROOT, blocks
 
 CLI = ROOT / "docs/cli.md"
+OPERATING = ROOT / "docs/operating.md"
 
 FLOWS = """
 from pgflow_mp import Flow, job, map_step, step
@@ -69,8 +70,11 @@ docs_runner = factories.flow_runner("docs_dsn", scope="module", executor="inline
 
 
 def examples() -> list[str]:
-    """The example commands of the document and of every help, each once."""
+    """The example commands of the documents and of every help, each once."""
     found = [line[2:] for block in blocks(CLI, "console") for line in block.text.splitlines() if line.startswith("$ ")]
+    # What this one shows of `serve` is for other machines: poolers, containers.
+    other = [line[2:] for block in blocks(OPERATING, "console") for line in block.text.splitlines()]
+    found += [line for line in other if line.startswith("pgflow-mp ") and name_of(line) != "serve"]
     commands = parser.commands(parser.make()).values()
     actions = [action for command in commands for action in parser.actions(command).values()]
     for command in (parser.make(), *commands, *actions):

@@ -272,6 +272,8 @@ def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
         "schedule": schedule,
         "deleted schedule": json.loads(ask("schedules", "delete", "process_order")),
         "pause": json.loads(ask("resume", "process_order"))[0],
+        "pruned": json.loads(ask("prune", "--older-than", "9d")),
+        "retention": json.loads(ask("retention")),
         "compiled flow": json.loads(ask("compile", "app.flows"))[0],
         "finding": json.loads(ask("doctor", code=1))[0],
         "damage": json.loads(ask("repair"))[0],

@@ -7,6 +7,7 @@ Nothing is changed.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -18,6 +19,7 @@ from pgflow_mp.core import scripts
 from pgflow_mp.core.queries.examination import installed, old_transactions, surroundings
 from pgflow_mp.core.queries.health import findings
 from pgflow_mp.core.queries.repair import repair
+from pgflow_mp.core.queries.retention import get_retention
 from pgflow_mp.core.queries.schedules import list_schedules
 from pgflow_mp.errors import NotInstalled, NotPermitted
 from pgflow_mp.rules import counted
@@ -70,6 +72,7 @@ def examine(db: Session) -> Iterator[Finding]:
     yield from (Finding("trouble", "flows", problem) for problem in report.problems)
     yield from _flows(report)
     yield from _schedules(db)
+    yield from _retention(db)
     yield from _workers(report)
     yield from _rows(db)
     yield from _transactions(db)
@@ -169,6 +172,11 @@ def _schedules(db: Session) -> Iterator[Finding]:
     if found and not any(schedule.last_error for schedule in found):
         paused = sum(schedule.paused for schedule in found)
         yield Finding("ok", "schedules", counted(len(found), "schedule") + (f", {paused:,} paused" if paused else ""))
+
+
+def _retention(db: Session) -> Iterator[Finding]:
+    with suppress(NotPermitted):
+        yield Finding("note", "flows", f"runs are kept {db.ask(get_retention(), 'reading the retention')}")
 
 
 def _workers(report: HealthReport) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from pgflow_mp.core.queries.retention import Pruned
 from pgflow_mp.results import Run, StepState, StepTask
 
 #: What is computed, but is promised like an attribute.
@@ -21,8 +22,8 @@ _COMPUTED: Mapping[type, tuple[str, ...]] = {
     StepTask: ("seconds",),
 }
 
-#: What another key tells better: `error` of a run is its failure, with the steps where they were read.
-_LEFT_OUT: Mapping[type, tuple[str, ...]] = {Run: ("failure",)}
+#: What another key tells better (`error` of a run is its failure, or that of its steps), or what nobody needs.
+_LEFT_OUT: Mapping[type, tuple[str, ...]] = {Run: ("failure",), Pruned: ("more",)}
 
 
 def as_json(value: Any) -> Any:

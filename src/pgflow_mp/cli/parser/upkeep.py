@@ -1,4 +1,4 @@
-"""Commands that keep a database in order: install, compile, doctor, repair; plugins and completion."""
+"""Commands that keep a database in order (install, compile, prune, doctor, ...); plugins and completion."""
 
 from __future__ import annotations
 
@@ -30,6 +30,29 @@ _COMPILE_EXAMPLES = """\
   pgflow-mp compile app.flows                             create or verify all flows of a module
   pgflow-mp compile app.flows --check                     only tell whether the database has them as they are here
   pgflow-mp compile app.flows:ProcessOrder --recompile    replace one; deletes its runs
+"""
+
+_PRUNE = """\
+Delete runs that ended longer ago than a span, with their steps and tasks, and archived messages of that age; in
+batches, each a transaction of its own. What has not ended is never deleted. Workers do the same by themselves: see
+`pgflow-mp retention`.
+"""
+
+_PRUNE_EXAMPLES = """\
+  pgflow-mp prune --older-than 30d                        in all flows
+  pgflow-mp prune process_order --older-than 12h          in one flow, or several
+"""
+
+_RETENTION = """\
+Tell or say how long runs are kept after their end before workers delete them: of all flows, or of one.
+"""
+
+_RETENTION_EXAMPLES = """\
+  pgflow-mp retention                                     what holds
+  pgflow-mp retention --keep 90d                          for all flows without a rule of their own
+  pgflow-mp retention process_order --keep 7d             for one flow
+  pgflow-mp retention process_order --forever             workers delete none of its runs
+  pgflow-mp retention process_order --as-others           take its own rule away
 """
 
 _DOCTOR = """\
@@ -81,6 +104,9 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     _add_install(commands)
     _add_compile(commands)
 
+    _add_prune(commands)
+    _add_retention(commands)
+
     doctor = command(commands, "doctor", "examine a database", _DOCTOR, _DOCTOR_EXAMPLES)
     add_database(doctor)
 
@@ -117,3 +143,22 @@ def _add_compile(commands: _SubParsersAction[ArgumentParser]) -> None:
         "--recompile", action="store_true", help="replace a flow whose shape differs; deletes all its runs"
     )
     how.add_argument("--check", action="store_true", help="change nothing; exit code 1 when something is not as here")
+
+
+def _add_prune(commands: _SubParsersAction[ArgumentParser]) -> None:
+    prune = command(commands, "prune", "delete old runs", _PRUNE, _PRUNE_EXAMPLES)
+    prune.add_argument("flows", nargs="*", metavar="FLOW", help="of these flows; left out: of all")
+    prune.add_argument(
+        "--older-than", required=True, metavar="SPAN", help="how long ago a run must have ended: 90s, 15m, 12h, 30d"
+    )
+    add_database(prune)
+
+
+def _add_retention(commands: _SubParsersAction[ArgumentParser]) -> None:
+    retention = command(commands, "retention", "how long runs are kept", _RETENTION, _RETENTION_EXAMPLES)
+    retention.add_argument("flow", nargs="?", metavar="FLOW", help="of this flow; left out: of all without a rule")
+    rule = retention.add_mutually_exclusive_group()
+    rule.add_argument("--keep", metavar="SPAN", help="keep runs for so long after their end: 12h, 30d")
+    rule.add_argument("--forever", action="store_true", help="keep them for good")
+    rule.add_argument("--as-others", action="store_true", help="take the flow's own rule away")
+    add_database(retention)

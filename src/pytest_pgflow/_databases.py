@@ -33,6 +33,7 @@ from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.errors import DatabaseUnreachable, PgflowError
 from pytest_pgflow import _reset
+from pytest_pgflow._spares import Spares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +112,7 @@ class Databases:
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._template: str | None = None
         self._lasting: dict[str, Lasting] = {}
+        self.spares = Spares()
         self._alive: set[str] = set()
 
     def create(self, *, empty: bool = False) -> str:
@@ -127,8 +129,10 @@ class Databases:
         """Return the database of that name which stays until `close`; make it on first use."""
         if name not in self._lasting:
             dsn = self.create()
-            with connect(dsn, purpose="tests") as conn:
-                self._lasting[name] = Lasting(dsn, _reset.bookkeeping(conn))
+            self.spares.keep(dsn)
+            conn = self.spares.take(dsn)
+            self._lasting[name] = Lasting(dsn, _reset.bookkeeping(conn))
+            self.spares.give(dsn, conn)
         return self._lasting[name]
 
     def drop(self, dsn: str) -> None:
@@ -147,6 +151,7 @@ class Databases:
 
     def close(self) -> None:
         """Drop what is left of our databases, and the template unless another session uses it; hang up."""
+        self.spares.forget([lasting.dsn for lasting in self._lasting.values()])
         if self._connection is None:
             return
         # A server that died during the session took everything along; its tests have failed already.

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.client import PgFlow
-from pgflow_mp.connecting import connect
 from pgflow_mp.core.queries.runs import open_runs
 from pgflow_mp.core.statement import execute
 from pgflow_mp.flow import as_definition
@@ -27,6 +26,7 @@ from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import checked, settle
 from pytest_pgflow._results import FlowRun
 from pytest_pgflow._session import DEBUGGED
+from pytest_pgflow._spares import SPARES, Spares
 from pytest_pgflow._travel import Clock, Journey, checked_moment, destination
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class FlowRunner:
         dsn: The database, with pgflow installed.
         defaults: What holds where a call says nothing.
         debugged: Whether a debugger was used in this test; deadlines do not count then.
+        spares: Where its connection comes from and goes to.
 
     Attributes:
         plugins: Plugins for the calls that follow: modules, objects or names. A test has no others: those that are
@@ -68,9 +69,15 @@ class FlowRunner:
     """
 
     def __init__(
-        self, dsn: str, defaults: Defaults | None = None, *, debugged: Callable[[], bool] = lambda: False
+        self,
+        dsn: str,
+        defaults: Defaults | None = None,
+        *,
+        debugged: Callable[[], bool] = lambda: False,
+        spares: Spares | None = None,
     ) -> None:
         self.dsn = dsn
+        self._spares = spares or Spares()
         self._defaults = defaults or Defaults()
         self._debugged = debugged
         self.plugins: list[object] = []
@@ -289,7 +296,7 @@ class FlowRunner:
         self._client.close()
         if self._connection is not None:
             self._clock().restore()
-            self._connection.close()
+            self._spares.give(self.dsn, self._connection)
 
     def deadline(self, timeout: float | None) -> Deadline:
         """Start the clock of a call with this timeout in seconds."""
@@ -357,7 +364,7 @@ class FlowRunner:
 
     def _conn(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self.dsn, purpose="tests")
+            self._connection = self._spares.take(self.dsn)
         return self._connection
 
 
@@ -423,7 +430,12 @@ def provide_runner(node: Node, dsn: str, given: Mapping[str, Any], **fixed: Any)
         processes=marked.processes or settings.processes,
     )
     node.config.stash[DEBUGGED] = False
-    runner = FlowRunner(dsn, defaults, debugged=lambda: node.config.stash.get(DEBUGGED, False))
+    runner = FlowRunner(
+        dsn,
+        defaults,
+        debugged=lambda: node.config.stash.get(DEBUGGED, False),
+        spares=node.config.stash.get(SPARES, None),
+    )
     try:
         yield runner
     finally:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from pgflow_mp.connecting import connect
 from pgflow_mp.errors import DatabaseUnreachable, PgflowError, ServerUnavailable
 from pytest_pgflow import _reset
 from pytest_pgflow._databases import Databases, Lasting, session_name
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import settle
+from pytest_pgflow._spares import SPARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pgflow_mp.postgres import Server
     from pytest_pgflow._options import Settings
+    from pytest_pgflow._spares import Spares
 
     Node = pytest.Item | pytest.Collector
 
@@ -108,6 +109,7 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
         hasty=server.kind != "dsn",
         lasting=settings.reuse,
     )
+    config.stash[SPARES] = databases.spares
     try:
         yield databases
     finally:
@@ -148,7 +150,7 @@ def _begin(databases: Databases, isolation: str, settings: Settings) -> Story:
 def _enter(databases: Databases, isolation: str, settings: Settings) -> Story:
     if isolation == "clone":
         return Story(databases.create(), own=True, keep_failed=settings.keep)
-    return _join(databases.lasting(isolation), isolation)
+    return _join(databases.lasting(isolation), isolation, databases.spares)
 
 
 def _end(node: Node, databases: Databases, story: Story) -> None:
@@ -159,10 +161,13 @@ def _end(node: Node, databases: Databases, story: Story) -> None:
         databases.drop(story.dsn)
 
 
-def _join(lasting: Lasting, isolation: str) -> Story:
+def _join(lasting: Lasting, isolation: str, spares: Spares) -> Story:
     """Enter the database that tests share; emptied before a test, so what a failed one left can be seen."""
-    with connect(lasting.dsn, purpose="tests") as conn:
+    conn = spares.take(lasting.dsn)
+    try:
         if isolation == "delete":
             _reset.empty(conn, keep=lasting.bookkeeping)
         now = conn.execute("select clock_timestamp()").fetchone()
+    finally:
+        spares.give(lasting.dsn, conn)
     return Story(lasting.dsn, since=now[0] if now else None)

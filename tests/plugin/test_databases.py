@@ -188,6 +188,25 @@ def test_isolation_decides_what_a_test_sees_of_the_one_before(pytester, run_pyte
     result.stdout.fnmatch_lines(["*turn 1 (1,) (None,) None new", f"*{second.replace('[', '[[]')}"])
 
 
+def test_a_shared_database_lends_its_connections_to_one_test_after_the_other(make, admin):
+    databases = make()
+    dsn = databases.lasting("delete").dsn
+    first = databases.spares.take(dsn)
+    first.execute("set timezone = 'Asia/Tokyo'")
+    databases.spares.give(dsn, first)
+    second = databases.spares.take(dsn)
+    assert second is first
+    assert second.execute("show timezone").fetchone() != ("Asia/Tokyo",)
+    databases.spares.give(dsn, second)
+    admin.execute("select pg_terminate_backend(%s, 5000)", [first.info.backend_pid])
+    third = databases.spares.take(dsn)
+    assert third.execute("select 1").fetchone() == (1,)
+    with third.transaction():
+        databases.spares.give(dsn, third)  # in the middle of something: of no use to the next test
+        assert third.closed
+    databases.close()
+
+
 def test_a_marker_gives_one_test_another_isolation(pytester, run_pytest):
     pytester.makepyfile(
         """

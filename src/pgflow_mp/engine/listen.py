@@ -23,6 +23,7 @@ from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.statement import Statement, nothing
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.cancelling import CANCELLED_CHANNEL
+from pgflow_mp.engine.hearing import heard
 from pgflow_mp.engine.link import LOST, sever, severed_after
 from pgflow_mp.engine.wait import wait_for_event
 
@@ -98,7 +99,7 @@ class Listener:
         self._wake(None)
         check = asyncio.create_task(self._check(connection))
         try:
-            async for notification in connection.notifies():
+            async for notification in heard(connection):
                 if notification.channel == self._own_channel:
                     self._echo.set()
                 elif notification.channel == CANCELLED_CHANNEL:

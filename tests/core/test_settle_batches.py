@@ -80,12 +80,18 @@ class TestWhoseAttempt:
         assert [applied for applied, *_ in answers] == [True] * 5
         assert machine.run(run)[:2] == ("completed", {"m": ["a", "b", "c"]})
 
-    def test_another_worker_cannot_settle_it(self, machine):
-        """D-5."""
+    @pytest.mark.parametrize("outcome", [1, Failure("again"), Failure("for good", retryable=False)])
+    def test_another_worker_or_attempt_cannot_settle_it(self, machine, outcome):
+        """D-5: whatever it says."""
         machine.flow("f", a=single())
-        machine.start("f")
+        run = machine.start("f")
         (task,) = machine.claim("f")
-        assert machine.settle([(task, 1)], worker=machine.register()) == [(False, "started", "started", "started")]
+        before = machine.everything(run)
+        refused = [(False, "started", "started", "started")]
+        assert machine.settle([(task, outcome)], worker=machine.register()) == refused
+        for attempt in (0, 2):
+            assert machine.settle([(replace(task, attempt=attempt), outcome)]) == refused
+        assert machine.everything(run) == before
 
     def test_what_one_worker_applied_is_not_applied_by_another(self, machine):
         """D-5: the answer names whose outcome is in the database, not whether there is one."""

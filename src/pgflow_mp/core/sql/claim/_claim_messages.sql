@@ -1,5 +1,6 @@
 -- Starts up to wanted tasks among those of the given messages of one queue, and returns them with their inputs.
--- Startable: task queued, run started, step started (core 3.13.1); with only_step only that step's.
+-- Startable: task queued, run started, step started (core 3.13.1); with only_step only that step's. The oldest
+-- messages come first, whatever the plan; the lookups follow their order, so no more tasks are locked than wanted.
 --
 -- Order of locks: task rows (skipping those that another session holds), then queue rows (D-2). The messages of
 -- the locked tasks are hidden for the effective timeout + 2 s (generations ST5-2) and only tasks whose message
@@ -29,7 +30,7 @@ declare
   delays double precision[];
 begin
   with claimable as (
-    select task.message_id, task.tid, coalesce(st.opt_timeout, f.opt_timeout) as timeout
+    select task.message_id, task.tid, step.timeout
     from (select distinct id from unnest(_claim_messages.msg_ids) as id order by id) as message
     cross join lateral (
       select t.message_id, t.ctid as tid, t.flow_slug, t.run_id, t.step_slug
@@ -53,8 +54,15 @@ begin
         and s.status = 'started'
       offset 0
     ) as live_step
-    join pgflow.steps as st on st.flow_slug = task.flow_slug and st.step_slug = task.step_slug
-    join pgflow.flows as f on f.flow_slug = task.flow_slug
+    cross join lateral (
+      select coalesce(st.opt_timeout, f.opt_timeout) as timeout
+      from pgflow.steps as st
+      join pgflow.flows as f on f.flow_slug = st.flow_slug
+      where st.flow_slug = task.flow_slug
+        and st.step_slug = task.step_slug
+      offset 0
+    ) as step
+    order by message.id
     limit _claim_messages.wanted
   )
   select array_agg(c.message_id), array_agg(c.tid), array_agg(c.timeout + 2.0)

@@ -42,6 +42,7 @@ from pgflow_mp.errors import (
 )
 from pgflow_mp.flow import Flow, map_step, step
 from pgflow_mp.jobs import Job, job
+from pgflow_mp.registry import handles
 from pgflow_mp.results import Run, StepState, StepTask
 from pgflow_mp.schedule import Schedule
 
@@ -92,6 +93,7 @@ __all__ = [
     "StepTask",
     "WorkerNotFound",
     "__version__",
+    "handles",
     "job",
     "map_step",
     "step",

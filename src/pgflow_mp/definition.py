@@ -125,6 +125,8 @@ class StepDefinition:
         is_job: It is the one step of a job: its handler may give the input any name.
         parameters: What the handler asks for.
         types: What its annotations say of its input and output; read where it is None.
+        is_registered: Its handler was found by its name (`registry`), and may take any outputs, as ``**outputs``.
+        source: ``module:qualname`` of such a handler, where its name leads to it from outside.
 
     The last options are the worker's business: the database does not know them, and they do not count when
     definitions are compared.
@@ -148,6 +150,8 @@ class StepDefinition:
     retry_on: tuple[type[BaseException], ...] | None = field(default=None, compare=False)
     is_job: bool = field(default=False, compare=False, repr=False)
     types: Types | None = field(default=None, compare=False, repr=False)
+    is_registered: bool = field(default=False, compare=False, repr=False)
+    source: str | None = field(default=None, compare=False, repr=False)
     parameters: tuple[Parameter, ...] = field(init=False, compare=False, repr=False, default=())
     owner: InitVar[str] = ""
 
@@ -168,7 +172,7 @@ class StepDefinition:
                     put(self, name, Pattern(value))
         if self.handler is not None:
             try:
-                parameters = parameters_of(self.handler)
+                parameters = parameters_of(self.handler, rest=self.is_registered)
                 put(self, "parameters", job_parameters(parameters) if self.is_job else parameters)
             except ValueError as problem:
                 raise DefinitionError(str(problem)) from None

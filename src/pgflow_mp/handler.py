@@ -84,7 +84,10 @@ def bind(step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> dic
     values: dict[str, Any] = {}
     for parameter in step.parameters:
         name = parameter.name
-        if not parameter.is_dependency:
+        if parameter.is_rest:
+            named = {other.name for other in step.parameters}
+            values |= {slug: output for slug, output in outputs.items() if slug not in named}
+        elif not parameter.is_dependency:
             values[name] = _typed(step, name, own[parameter.brings])
         elif name in outputs:
             values[name] = _typed(step, name, outputs[name])

@@ -32,11 +32,13 @@ class Parameter:
         name: A reserved name or the slug of a dependency; in a job, any name for the input.
         optional: It has a default, so the handler can be called without it.
         is_input: It brings the run's input, whatever its name: a job's only parameter besides `ctx`.
+        is_rest: It is the ``**name`` of a registered handler: the outputs that no other parameter takes.
     """
 
     name: str
     optional: bool
     is_input: bool = False
+    is_rest: bool = False
 
     @property
     def brings(self) -> str:
@@ -46,7 +48,7 @@ class Parameter:
     @property
     def is_dependency(self) -> bool:
         """Whether it names a step, not something of the run."""
-        return self.brings not in RESERVED
+        return self.brings not in RESERVED and not self.is_rest
 
 
 _UNUSABLE: Final = {
@@ -56,8 +58,12 @@ _UNUSABLE: Final = {
 }
 
 
-def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
+def parameters_of(handler: Callable[..., Any], *, rest: bool = False) -> tuple[Parameter, ...]:
     """Read the parameters of a handler.
+
+    Args:
+        handler: The function.
+        rest: Whether it may take any outputs, as ``**outputs``.
 
     Raises:
         ValueError: With a sentence that says why this cannot be a handler.
@@ -69,7 +75,7 @@ def parameters_of(handler: Callable[..., Any]) -> tuple[Parameter, ...]:
         raise ValueError(
             f"the handler {shown(handler)} does not tell its parameters; wrap it in a `def` that names them"
         ) from None
-    return tuple(_read(parameter) for parameter in signature.parameters.values())
+    return tuple(_read(parameter, rest=rest) for parameter in signature.parameters.values())
 
 
 def job_parameters(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
@@ -126,7 +132,9 @@ def _refuse_non_handlers(handler: object) -> None:
         )
 
 
-def _read(parameter: inspect.Parameter) -> Parameter:
+def _read(parameter: inspect.Parameter, *, rest: bool) -> Parameter:
+    if rest and parameter.kind is parameter.VAR_KEYWORD:
+        return Parameter(parameter.name, optional=True, is_rest=True)
     if parameter.kind in _UNUSABLE:
         raise ValueError(f"the parameter `{parameter}` {_UNUSABLE[parameter.kind]}")
     return Parameter(parameter.name, optional=parameter.default is not parameter.empty)

@@ -102,7 +102,7 @@ def types_of(handler: Callable[..., Any], scope: Mapping[str, Any] | None = None
     annotated = {
         name: (parameter.annotation, parameter.default is None)
         for name, parameter in signature.parameters.items()
-        if name != CTX and parameter.annotation is not parameter.empty
+        if name != CTX and parameter.annotation is not parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
     }
     if signature.return_annotation is not signature.empty:
         annotated[OUTPUT] = (signature.return_annotation, False)

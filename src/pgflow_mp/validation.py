@@ -226,6 +226,8 @@ def _check_patterns(step: StepDefinition) -> None:
 def _check_parameters(step: StepDefinition, steps: Mapping[str, StepDefinition]) -> None:
     for parameter in step.parameters:
         name = parameter.name
+        if parameter.is_rest:
+            continue
         if name == ITEM and step.step_type != "map":
             _refuse("only a map step has an `item`; make it one with @map_step, or take the whole output")
         if not parameter.is_dependency:

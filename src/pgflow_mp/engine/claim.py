@@ -118,14 +118,16 @@ class Claimer:
         self._stopped.set()
         self._wake.set()
 
-    def join(self, flow_slug: str) -> None:
-        """Claim tasks of this flow, as it is now; its worker is registered."""
-        self.leave(flow_slug)
-        self._sources += sources_of(self._flows[flow_slug])
+    def join(self, *flow_slugs: str) -> None:
+        """Claim tasks of these flows, as they are now; their workers are registered."""
+        self.leave(*flow_slugs)
+        for flow_slug in flow_slugs:
+            self._sources += sources_of(self._flows[flow_slug])
 
-    def leave(self, flow_slug: str) -> None:
-        """Claim no more tasks of this flow."""
-        self._sources = [source for source in self._sources if source.flow_slug != flow_slug]
+    def leave(self, *flow_slugs: str) -> None:
+        """Claim no more tasks of these flows."""
+        left = set(flow_slugs)
+        self._sources = [source for source in self._sources if source.flow_slug not in left]
 
     async def run(self) -> None:
         """Claim until stopped."""

@@ -23,6 +23,7 @@ from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.statement import Statement, nothing
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.cancelling import CANCELLED_CHANNEL
+from pgflow_mp.engine.dynamic import FLOWS_CHANNEL
 from pgflow_mp.engine.hearing import heard
 from pgflow_mp.engine.link import LOST, sever, severed_after
 from pgflow_mp.engine.wait import wait_for_event
@@ -53,6 +54,7 @@ class Listener:
         flow_slugs: The flows; read at every notification.
         wake: Called when there may be work, with the flows that it was announced for, or with None: anywhere.
         on_cancelled: Called with the payload when runs were cancelled.
+        on_flows: Called when flows were made or changed from plain data.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Listener:
         flow_slugs: Collection[str],
         wake: Callable[[Collection[str] | None], None],
         on_cancelled: Callable[[str], None],
+        on_flows: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._caller = caller
         self._flow_slugs = flow_slugs
         self._wake = wake
         self._on_cancelled = on_cancelled
+        self._on_flows = on_flows
         self._own_channel = f"pgflow_mp_echo_{uuid4().hex}"
         self._echo = asyncio.Event()
         self._backoff = Backoff()
@@ -96,6 +100,8 @@ class Listener:
             await connection.execute(f"LISTEN {WORK_CHANNEL}")
             await connection.execute(f"LISTEN {CANCELLED_CHANNEL}")
             await connection.execute(f"LISTEN {self._own_channel}")
+            if self._on_flows is not None:
+                await connection.execute(f"LISTEN {FLOWS_CHANNEL}")
         self._wake(None)
         check = asyncio.create_task(self._check(connection))
         try:
@@ -104,6 +110,9 @@ class Listener:
                     self._echo.set()
                 elif notification.channel == CANCELLED_CHANNEL:
                     self._on_cancelled(notification.payload)
+                elif notification.channel == FLOWS_CHANNEL:
+                    if self._on_flows is not None:
+                        self._on_flows()
                 elif not notification.payload:  # the queues were too many to list
                     self._wake(None)
                 elif flow_slugs := self._named(notification.payload):

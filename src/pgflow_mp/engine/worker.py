@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from pgflow_mp.engine.appetite import Appetite
 from pgflow_mp.engine.cancelling import Canceller
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
+from pgflow_mp.engine.dynamic import DynamicFlows
 from pgflow_mp.engine.errands import TaskErrands
 from pgflow_mp.engine.gauges import Meter
 from pgflow_mp.engine.health import Health
@@ -52,9 +54,11 @@ from pgflow_mp.hooks.events import WorkerInfo
 from pgflow_mp.hooks.handling import HandlerHooks, luggage
 from pgflow_mp.hooks.manager import Plugins
 from pgflow_mp.hooks.observers import Background
+from pgflow_mp.registry import registered
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import Settled
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
     from pgflow_mp.executors.process.nursery import PoolBroken
+    from pgflow_mp.registry import Handlers
 
 logger = logging.getLogger("pgflow_mp.worker")
 
@@ -70,6 +75,9 @@ _WITNESSED = frozenset({"pgflow_task_started", "pgflow_child_started", "pgflow_c
 
 # Calls that wait in the parent longer than this are given back: something slower than expected is in front.
 UNSTARTED_SECONDS = 5 * HORIZON_SECONDS
+
+FORGET_SECONDS = 60.0
+"""After which a flow that has vanished is forgotten."""
 
 OBSERVERS_SECONDS = 5.0
 """For observers to hear what they have not heard yet, when the worker has ended."""
@@ -87,6 +95,8 @@ class Worker:
     Args:
         dsn: The database; `pgflow-mp install` has made it ready.
         flows: The flows whose tasks it takes; each must be compiled in the database.
+        handlers: Functions by name, for flows that `upsert_flow` makes; these are served as they come, change and go,
+            where all their handlers are here. Without it, flows are served that were given, and no others.
         processes: Children for process steps; by default one for each core that this process may use.
         loops: Children with an event loop for async steps; started when a flow has such steps.
         tasks_per_loop: Async tasks that each of them runs at a time.
@@ -120,6 +130,7 @@ class Worker:
         dsn: str,
         flows: Sequence[FlowDefinition],
         *,
+        handlers: Handlers | None = None,
         processes: int | None = None,
         loops: int = 1,
         tasks_per_loop: int = TASKS_PER_LOOP,
@@ -197,7 +208,15 @@ class Worker:
             self._flows.keys(),
             self._claimer.wake,
             self._canceller.heard,
+            None if handlers is None else self._flows_changed,
         )
+        self._fixed = set(self._flows)
+        self._dynamic = (
+            None
+            if handlers is None
+            else DynamicFlows(self._links["recovery"], registered(handlers), self._fixed, self._take_up, self._let_go)
+        )
+        self._leaving: dict[str, float] = {}
         self._recovery = Recovery(self._links["recovery"], self._identity, self._announcer)
         # A worker for some runs only has no business with others (D-24).
         first = next(iter(self._worker_ids.values()), None)
@@ -272,7 +291,10 @@ class Worker:
         await self._fleet.start(kinds_of(flows))
         self._worker_ids |= added
         self._flows |= wanted  # a flow that is gone stays known: its tasks may be on their way
-        for slug in self._flows:
+        self._fixed.clear()
+        self._fixed |= wanted.keys()
+        made_at_run_time = frozenset() if self._dynamic is None else self._dynamic.served
+        for slug in self._flows.keys() - made_at_run_time:
             if slug in added:
                 self._open_flows.add(slug)
             if slug in wanted and slug in self._open_flows:
@@ -331,10 +353,65 @@ class Worker:
             executors=self._fleet.status(),
         )
 
+    # Flows that come and go
+
+    def _flows_changed(self) -> None:
+        if self._dynamic is not None:
+            self._dynamic.wake()
+
+    async def _take_up(self, flows: Sequence[FlowDefinition]) -> None:
+        """Serve flows that are new, or go on with them as they are now.
+
+        Raises:
+            psycopg.Error: They cannot be registered; nothing has changed.
+        """
+        added = {flow.slug: uuid.uuid4() for flow in flows if flow.slug not in self._worker_ids}
+        if added:
+            added = await self._registered(added)
+        await self._fleet.start(kinds_of(flows))
+        self._worker_ids |= added
+        served = [flow for flow in flows if flow.slug in self._worker_ids]
+        self._flows |= {flow.slug: flow for flow in served}
+        self._open_flows |= {flow.slug for flow in served}
+        for flow in served:
+            self._leaving.pop(flow.slug, None)
+        self._claimer.join(*(flow.slug for flow in served))
+        self._claimer.wake()
+        logger.info("serving %s", counted(len(served), "flow that was made at run time", "flows made at run time"))
+
+    async def _registered(self, worker_ids: dict[str, UUID]) -> dict[str, UUID]:
+        """Make worker rows; leave out flows that have been deleted meanwhile."""
+        try:
+            await self._links["recovery"].run(self._registration(worker_ids))
+        except psycopg.errors.ForeignKeyViolation:
+            if len(worker_ids) == 1:
+                return {}
+            halves = list(worker_ids.items())
+            middle = len(halves) // 2
+            return await self._registered(dict(halves[:middle])) | await self._registered(dict(halves[middle:]))
+        return worker_ids
+
+    async def _let_go(self, flow_slugs: Collection[str]) -> None:
+        """Claim nothing more of flows that are gone, and forget those that went some time ago.
+
+        Not at once: a claim under way may still bring tasks of them.
+        """
+        self._claimer.leave(*flow_slugs)
+        self._open_flows.difference_update(flow_slugs)
+        now = time.monotonic()
+        self._leaving |= dict.fromkeys(flow_slugs, now)
+        forgotten = [slug for slug, since in self._leaving.items() if now - since > FORGET_SECONDS]
+        if forgotten:
+            await self._links["recovery"].run(mark_workers_stopped([self._worker_ids[slug] for slug in forgotten]))
+        for slug in forgotten:
+            del self._leaving[slug], self._worker_ids[slug], self._flows[slug]
+
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
         await self._links["claim"].run(self._registration(self._worker_ids))
         await self._fleet.start(kinds_of(self._flows.values()))
+        if self._dynamic is not None:
+            await self._dynamic.follow()
         with suppress(psycopg.Error):
             await self._recovery.recover()
         self._observers.tell("pgflow_worker_started", worker=self._info)
@@ -370,6 +447,8 @@ class Worker:
             ("errands", self._errands.run()),
             ("tail", self._return_tail()),
         ]
+        if self._dynamic is not None:
+            loops.append(("dynamic flows", self._dynamic.run()))
         if self._schedules is not None:
             loops.append(("schedules", self._schedules.run()))
         if self._sweeper is not None:
@@ -459,5 +538,5 @@ class Worker:
             logger.info("the worker for %s was asked to finish", flow_slug)
             self._open_flows.discard(flow_slug)
             self._claimer.leave(flow_slug)
-            if not self._open_flows:
+            if not self._open_flows and self._dynamic is None:
                 self.stop()

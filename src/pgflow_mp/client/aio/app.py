@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.aio.definitions import AsyncDefinitions
+from pgflow_mp.client.aio.dynamic import AsyncDynamic
 from pgflow_mp.client.aio.jobs import AsyncJobs
 from pgflow_mp.client.aio.operations import AsyncOperations
 from pgflow_mp.client.aio.retention import AsyncHistory
@@ -26,6 +27,7 @@ class AsyncPgFlow(
     AsyncHistory,
     AsyncOperations,
     AsyncDefinitions,
+    AsyncDynamic,
 ):
     """An application's access to its flows: start runs and read what became of them.
 
@@ -39,6 +41,7 @@ class AsyncPgFlow(
     Args:
         dsn: A libpq connection string or URL; the environment variable PGFLOW_DSN by default (D-21).
         flows: Flows that may be named by their slug in `get_flow` and are listed by `list_flows`.
+        handlers: Functions by name, for flows that `upsert_flow` makes: a dict, or what `handles` has decorated.
         plugins: Modules, objects or names (`module`, `module:attribute`) with hooks, besides the installed ones; or a
             `Plugins`, for these and no other. They hear what this object does, and are those of its workers.
 

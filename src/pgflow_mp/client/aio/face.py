@@ -13,6 +13,7 @@ from pgflow_mp.core.queries.carriers import carrying
 from pgflow_mp.core.queries.runs import get_run_with_states
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
+from pgflow_mp.registry import registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.hooks.manager import Plugins
+    from pgflow_mp.registry import Handlers
 
 
 class AsyncFace:
@@ -34,6 +36,7 @@ class AsyncFace:
         dsn: str | None = None,
         *,
         flows: Iterable[type[Flow] | FlowDefinition] = (),
+        handlers: Handlers = (),
         plugins: Sequence[object] | Plugins = (),
     ) -> None:
         found = dsn or os.environ.get(DSN_VARIABLE)
@@ -41,6 +44,7 @@ class AsyncFace:
             raise PgflowError(f"no database was named: pass a DSN to AsyncPgFlow(...) or set {DSN_VARIABLE}")
         self._connections = AsyncConnections(found)
         self._flows = {definition.slug: definition for definition in map(as_definition, flows)}
+        self._handlers = registered(handlers)
         self._crew = Crew()
         self._telling = Telling(plugins)
 

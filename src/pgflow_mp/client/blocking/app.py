@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.blocking.definitions import Definitions
+from pgflow_mp.client.blocking.dynamic import Dynamic
 from pgflow_mp.client.blocking.jobs import Jobs
 from pgflow_mp.client.blocking.operations import Operations
 from pgflow_mp.client.blocking.retention import History
@@ -27,6 +28,7 @@ class PgFlow(
     History,
     Operations,
     Definitions,
+    Dynamic,
 ):
     """An application's access to its flows: start runs and read what became of them.
 
@@ -40,6 +42,7 @@ class PgFlow(
     Args:
         dsn: A libpq connection string or URL; the environment variable PGFLOW_DSN by default (D-21).
         flows: Flows that may be named by their slug in `get_flow` and are listed by `list_flows`.
+        handlers: Functions by name, for flows that `upsert_flow` makes: a dict, or what `handles` has decorated.
         plugins: Modules, objects or names (`module`, `module:attribute`) with hooks, besides the installed ones; or a
             `Plugins`, for these and no other. They hear what this object does, and are those of its workers.
 

@@ -78,7 +78,8 @@ class Operations(Definitions):
 
         Args:
             flow: What to work on: a flow, several, or by default all that this object was made with. A slug names
-                one of those.
+                one of those. By default also the flows that `upsert_flow` makes, as they come, change and go, if this
+                object was made with handlers and all theirs are among them.
             poll_interval: Seconds between looks for work that no notification announced.
             processes: Children for process steps; by default one for each core that this process may use.
             loops: Children with an event loop for async steps; started when a flow has such steps.
@@ -99,12 +100,14 @@ class Operations(Definitions):
             ShapeMismatch: The database has another shape of a flow.
             PgflowError: No flow to work on, or a worker of this object serves one of them already.
         """
-        definitions = self._wanted(flow)
+        dynamic = flow is None and bool(self._handlers)
+        definitions = [] if dynamic and not self._flows else self._wanted(flow)
         for definition in definitions:
             self.compile(definition)
         worker = BackgroundWorker(
             self._connections.dsn,
             definitions,
+            handlers=self._handlers if dynamic else None,
             poll_interval=poll_interval,
             processes=processes,
             loops=loops,

@@ -111,7 +111,7 @@ def compile_flow(
     """
     sql = "select pgflow_mp.compile_flow(%s::text, %s::jsonb, %s::boolean, %s::text, %s::jsonb)::text"
     params = (slug, json.dumps(shape), recompile, "job" if is_job else "flow", _as_json(schedules))
-    return Statement(sql, params, _read_compiled)
+    return Statement(sql, params, read_compiled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def check_flow(slug: str, shape: Mapping[str, Any], schedules: Sequence[Schedule
         schedules: Those that it declares; None does not look at them.
     """
     sql = "select pgflow_mp.check_flow(%s::text, %s::jsonb, %s::jsonb)::text"
-    return Statement(sql, (slug, json.dumps(shape), _as_json(schedules)), _read_compiled)
+    return Statement(sql, (slug, json.dumps(shape), _as_json(schedules)), read_compiled)
 
 
 def flow_exists(slug: str) -> Statement[bool]:
@@ -171,13 +171,13 @@ def delete_flow(slug: str) -> Statement[bool]:
 def get_flow(slug: str) -> Statement[StoredFlow | None]:
     """Read a flow as it is stored; None when there is none."""
     sql = "select f::text from pgflow_mp.flow_details(array[%s::text]) as f"
-    return Statement(sql, (slug,), lambda found: _read_flow(found[0]) if found else None)
+    return Statement(sql, (slug,), lambda found: read_flow(found[0]) if found else None)
 
 
 def list_flows() -> Statement[list[StoredFlow]]:
     """Read all flows, by slug."""
     sql = "select f::text from pgflow_mp.flow_details() as f"
-    return Statement(sql, (), lambda found: [_read_flow(row) for row in found])
+    return Statement(sql, (), lambda found: [read_flow(row) for row in found])
 
 
 def list_slugs() -> Statement[list[str]]:
@@ -190,7 +190,8 @@ def _as_json(schedules: Sequence[Schedule] | None) -> str | None:
     return None if schedules is None else json.dumps([as_mapping(schedule) for schedule in schedules])
 
 
-def _read_compiled(found: list[Row]) -> Compiled:
+def read_compiled(found: list[Row]) -> Compiled:
+    """Read the answer of a function that compiles."""
     answer = json.loads(found[0][0])
     return Compiled(
         answer["status"],
@@ -201,7 +202,8 @@ def _read_compiled(found: list[Row]) -> Compiled:
     )
 
 
-def _read_flow(row: Row) -> StoredFlow:
+def read_flow(row: Row) -> StoredFlow:
+    """Read a flow from its JSON text."""
     flow = json.loads(row[0])
     return StoredFlow(
         slug=flow["flow_slug"],

@@ -25,19 +25,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgflow_mp import checking
+from pgflow_mp.definition import StepDefinition
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.executors.process import wire
 from pgflow_mp.flow import as_definition
+from pgflow_mp.registry import NamedHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-    from pgflow_mp.definition import FlowDefinition, StepDefinition
+    from pgflow_mp.definition import FlowDefinition
 
 logger = logging.getLogger("pgflow_mp.pool")
 
 _DIGEST = 64  # characters of a sha256 in hexadecimal
+
+_MOST_KEPT = 4096
+"""Steps whose way is remembered; there are more only where flows are made at run time."""
+
+_REGISTERED = "registered:"
+"""What keys of registered handlers begin with: ``registered:TYPE:MODULE:QUALNAME``."""
 
 LARGE = 256 * 1024
 """Bytes of a pickled handler above which something (a global table, a data frame) came along by mistake."""
@@ -73,6 +81,7 @@ class Packer:
         # By identity, not equality: equal definitions may have different handlers. The step is kept with its
         # parcel, so that its id stays its own.
         self._parcels: dict[int, tuple[StepDefinition, Parcel]] = {}
+        self._there: dict[str, tuple[object, bool]] = {}
 
     def pack(self, flow: FlowDefinition, step: StepDefinition) -> Parcel:
         """Return how this step travels.
@@ -83,6 +92,9 @@ class Packer:
         known = self._parcels.get(id(step))
         if known is not None:
             return known[1]
+        if step.source and self._is_there(step):
+            key = f"{_REGISTERED}{step.step_type}:{step.source}"
+            return self._keep(step, Parcel(key, None, wire.name_step(key, flow.slug, step.slug)))
         if flow.source and leads_to(flow.source, flow, step):
             return self._keep(step, Parcel(flow.source, None, wire.name_step(flow.source, flow.slug, step.slug)))
         return self.pack_by_value(flow, step)
@@ -97,8 +109,16 @@ class Packer:
         digest = hashlib.sha256(blob).hexdigest()
         return self._keep(step, Parcel(digest, blob, wire.name_step(digest, flow.slug, step.slug)))
 
+    def _is_there(self, step: StepDefinition) -> bool:
+        """Whether a child that follows the source of a registered handler finds it; looked up once for each handler."""
+        assert step.source is not None
+        known = self._there.get(step.source)
+        if known is None or known[0] is not step.handler:
+            known = self._there[step.source] = (step.handler, _leads_to_handler(step.source, step.handler))
+        return known[1]
+
     def _keep(self, step: StepDefinition, parcel: Parcel) -> Parcel:
-        if len(self._parcels) >= 1024:  # flows made on the fly, one after the other
+        if len(self._parcels) >= _MOST_KEPT:  # flows made on the fly, one after the other
             self._parcels.clear()
         self._parcels[id(step)] = (step, parcel)
         return parcel
@@ -126,6 +146,8 @@ class Shelf:
         item = self._items.get(head)
         if item is None:
             key, flow_slug, step_slug = head.decode().split("\n")
+            if len(self._items) >= _MOST_KEPT:
+                self._items.clear()
             # Unpickled once for each flow and slug that names it; the blob stays, for there may be another.
             step = pickle.loads(self._blobs[key]) if key in self._blobs else _follow(key, step_slug)  # noqa: S301
             item = self._items[head] = Item(flow_slug, step)
@@ -160,7 +182,30 @@ def leads_to(source: str, flow: FlowDefinition, step: StepDefinition) -> bool:
     return found is flow or any(other is step for other in found.steps)
 
 
+def _leads_to_handler(source: str, handler: object) -> bool:
+    module, _, qualname = source.partition(":")
+    if not is_findable(module):
+        return False
+    try:
+        found = _resolve(sys.modules[module], qualname)
+    except AttributeError:
+        return False
+    return getattr(found, "function", found) is handler
+
+
+def _follow_registered(key: str, slug: str) -> StepDefinition:
+    step_type, module, qualname = key.removeprefix(_REGISTERED).split(":")
+    try:
+        found = _resolve(importlib.import_module(module), qualname)
+    except Exception as error:
+        raise NotImportableError(f"cannot import {module}:{qualname} here: {type(error).__name__}: {error}") from error
+    named = found if isinstance(found, NamedHandler) else NamedHandler(slug, found)
+    return StepDefinition(slug, step_type, (), named.function, retry_on=named.retry_on, is_registered=True)  # type: ignore[arg-type]
+
+
 def _follow(source: str, slug: str) -> StepDefinition:
+    if source.startswith(_REGISTERED):
+        return _follow_registered(source, slug)
     module, _, qualname = source.partition(":")
     try:
         return as_definition(_resolve(importlib.import_module(module), qualname)).step(slug)

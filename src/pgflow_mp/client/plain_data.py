@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pgflow_mp import validation
-from pgflow_mp.definition import FlowDefinition
+from pgflow_mp.definition import DATA_KEYS, FlowDefinition
 from pgflow_mp.errors import DefinitionError
 from pgflow_mp.rules import shown
 
@@ -39,6 +39,8 @@ def from_plain_data(
     Raises:
         DefinitionError: The data are no flow.
     """
+    with validation.at(validation.named("flow", slug)):
+        validation.check_entries(steps, DATA_KEYS)
     definition = FlowDefinition.from_data(slug, [_without_handler(slug, step) for step in steps], **options)  # type: ignore[arg-type]
     names = {step.slug: given.get("handler") or step.slug for step, given in zip(definition.steps, steps, strict=True)}
     return replace(definition, steps=tuple(_done(step, handlers.get(names[step.slug])) for step in definition.steps))
@@ -51,9 +53,7 @@ def done_by(steps: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _without_handler(slug: str, step: Any) -> Any:
-    """Check what only plain data for the database can have wrong; what is no mapping is told by `from_data`."""
-    if not hasattr(step, "get"):
-        return step
+    """Check what only plain data for the database can have wrong."""
     with validation.at(validation.named("flow", slug), validation.named("step", step.get("slug"))):
         name = step.get("handler")
         if name is not None and not isinstance(name, str):

@@ -15,6 +15,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psycopg.conninfo import make_conninfo
+
 from benchmarks.table import seconds
 from benchmarks.worker import PROCESSES
 from pgflow_mp import PgFlow, handles, postgres
@@ -37,7 +39,7 @@ RUNS = 1000
 
 
 @handles("work")
-def work(ctx: Any, **outputs: Any) -> str:
+def work(ctx: Any, **_: Any) -> str:
     """Do nothing."""
     return ctx.step_slug
 
@@ -47,11 +49,9 @@ def main(sizes: list[int]) -> None:
     print(f"{'flows':>6} {'make':>8} {'take up':>9} {'look':>9} {'changed?':>9} {'beat':>8} {'result':>9} {'tasks':>9}")
     with tempfile.TemporaryDirectory() as folder, postgres.start(data_dir=Path(folder) / "data") as server:
         for size in sizes:
+            dsn = make_conninfo(server.dsn, dbname=f"tenants_{size}")
             with connect(server.dsn) as conn:
                 conn.execute(f"create database tenants_{size}".encode())
-            dsn = (
-                server.dsn_of(f"tenants_{size}") if hasattr(server, "dsn_of") else f"{server.dsn} dbname=tenants_{size}"
-            )
             install(dsn)
             measure(dsn, size)
 

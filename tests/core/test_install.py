@@ -402,6 +402,12 @@ def test_every_function_body_is_valid(db):
         db.execute(source)
 
 
+def test_every_version_of_the_schema_is_made_by_one_file():
+    """Two files of one number, as two changes at once bring them, would leave out one of them in older databases."""
+    versions = [version for version, _ in scripts.migrations(scripts.root())]
+    assert versions == sorted(set(versions))
+
+
 def test_every_function_pins_its_search_path(db):
     """core E-1 and issue 3 point 6."""
     unpinned = column(

@@ -254,6 +254,8 @@ def test_functions_with_their_owner_s_rights_are_these_and_look_nowhere_but_wher
         "pgflow.setup_ensure_workers_cron",
         "pgflow.setup_requeue_stalled_tasks_cron",
         "pgflow_mp.due_schedules",
+        "pgflow_mp.dynamic_details",
+        "pgflow_mp.dynamic_flows",
         "pgflow_mp.held_tasks",
         "pgflow_mp.recover_tasks",
         "pgflow_mp.sweep",

@@ -57,7 +57,7 @@ def test_a_flow_of_plain_data_is_made_and_then_verified_without_touching_its_run
         (SHORT, {}, "Step count differs: 2 vs 4"),
         (STEPS, {"timeout": 7}, "timeout of the flow: 60 -> 7"),
         ([{**STEPS[0], "max_attempts": 1}, *STEPS[1:]], {}, "max_attempts of step fetch: default -> 1"),
-        ([{**STEPS[0], "when": {"a": 1}}, *STEPS[1:]], {}, "fetch"),
+        ([*STEPS[:3], {**STEPS[3], "when": {"fetch": 1}}], {}, "requiredInputPattern"),
     ],
 )
 def test_any_difference_makes_it_anew_without_its_runs(app, steps, options, difference):
@@ -205,9 +205,8 @@ def test_a_worker_takes_up_what_appears_follows_what_changes_and_lets_go_of_what
         assert app.get_run(left).status == "started"
         queues = {queue for (queue,) in pgflow_conn.execute("select queue_name from pgflow.workers").fetchall()}
         assert queues == {"before", "tenant"}
-    until(
-        lambda: pgflow_conn.execute("select count(*) from pgflow.workers where stopped_at is null").fetchone() == (0,)
-    )
+    working = "select count(*) from pgflow.workers where stopped_at is null"
+    until(lambda: pgflow_conn.execute(working).fetchone() == (0,))
 
 
 def test_a_change_that_nobody_announced_is_found(app, pgflow_conn):

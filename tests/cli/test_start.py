@@ -90,7 +90,7 @@ def test_a_key_and_a_running_twin_start_nothing_more(start):
     assert start("doubling", '{"n": 5}', "--key", "order-5").stdout == first
     assert start("doubling", '{"n": 5}').stdout != first
     twin = start("doubling", '{"n": 55}', "--unique").stdout
-    assert start("doubling", '{"n": 55}', "--unique").stdout == twin
+    assert start("doubling", '{"n": 56}', "--unique").stdout == twin
     assert start("doubling", '{"n": 1}', "--lines", "--key", "one").returncode == 2
 
 

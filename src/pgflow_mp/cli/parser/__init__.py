@@ -9,7 +9,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pgflow_mp import __version__
-from pgflow_mp.cli.parser import flows, runs, schedules, upkeep, work
+from pgflow_mp.cli.parser import flows, options, runs, schedules, upkeep, work
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -68,7 +68,7 @@ def make() -> ArgumentParser:
         "pgflow-mp",
         description=_ABOUT,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=options.Help,
     )
     parser.add_argument("--version", action="version", version=f"pgflow-mp {__version__}")
     places = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

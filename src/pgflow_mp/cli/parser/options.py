@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 _LAST_PORT = 65535
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Leaves room for the names of commands, which stand further in than argparse reckons with."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Measure the action as if it stood as far in as what is below it."""
+        self._indent()
+        super().add_argument(action)
+        self._dedent()
+
+
 def command(
     commands: _SubParsersAction[ArgumentParser],
     name: str,
@@ -35,7 +45,7 @@ def command(
         help=summary,
         description=about,
         epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     made.set_defaults(module=name.replace("-", "_"), command=name)
     if json is not None:
@@ -70,11 +80,13 @@ def add_input(command: ArgumentParser) -> None:
 
 def add_once(command: ArgumentParser) -> None:
     """When not to start another run."""
-    command.add_argument("--key", metavar="KEY", help="start once for this idempotency key; prints the same id again")
+    command.add_argument(
+        "--key", metavar="KEY", help="start one run for this idempotency key; called again, print that run's id"
+    )
     command.add_argument(
         "--unique",
         action="store_true",
-        help="start none while a run of this flow with this input is going; prints its id",
+        help="start none while one that was started so is going: of the flow, or with --key of the key",
     )
 
 

@@ -115,6 +115,16 @@ def test_a_wide_map_costs_each_task_the_same(machine):
         assert many[1] <= few[1] * 1.2 + 10, (table, seen)
 
 
+def test_jobs_for_later_are_not_looked_at(machine):
+    """A queue full of messages whose time has not come costs a claim nothing, and hides none whose time has."""
+    rows(machine.conn, "select count(*) from pgflow_mp.enqueue('f', array_fill('{}'::jsonb, array[5000]), null, 3600)")
+    machine.conn.execute("analyze pgmq.q_f")
+    machine.start("f")
+    counters = Counters(machine.conn)
+    assert len(machine.claim("f", 10)) == 1
+    assert counters.since()["q_f"][1] < 100
+
+
 def test_recovery_does_not_look_at_history(machine):
     """It finds open tasks through the queues; also with plans made before there was a history."""
     machine.start_many("f", [{}] * 10)

@@ -30,6 +30,7 @@ as $$
 #variable_conflict use_column
 declare
   source record;
+  paused constant text[] := array(select p.flow_slug from pgflow_mp.paused_flows as p);
   rooms double precision[] := array_fill(
     1::double precision, array[greatest(1, (select max(lane) from unnest(lanes) as lane))]);
   bounds int[] := coalesce(most, '{}');
@@ -51,7 +52,7 @@ begin
           u.steps like '-%' as but, string_to_array(ltrim(u.steps, '-'), ',') as named
         from unnest(flow_slugs, worker_ids, quantities, steps, lanes) with ordinality
           as u (flow_slug, worker_id, quantity, steps, lane, place)
-        where not exists (select from pgflow_mp.paused_flows as p where p.flow_slug = u.flow_slug)
+        where u.flow_slug <> all(paused)
       ) as given
       cross join lateral (
         select s.queue_name, max(s.step_index) as depth

@@ -32,8 +32,11 @@ create table pgflow_mp.schedules (
   constraint cron_or_every check (num_nonnulls(cron, every) = 1),
   constraint every_is_positive check (every >= interval '1 second'),
   constraint catch_up_is_valid check (catch_up in ('skip', 'once', 'all'))
-) with (fillfactor = 70);
+);
 
+-- Looked at every few seconds by every worker: what is due, and whether the clock was put back.
+create index idx_schedules_next_at on pgflow_mp.schedules (next_at);
+create index idx_schedules_considered_at on pgflow_mp.schedules (considered_at);
 create index idx_schedules_flow on pgflow_mp.schedules (flow_slug);
 
 -- What each tick has started; its key is what makes a second start impossible, whatever the clock does.

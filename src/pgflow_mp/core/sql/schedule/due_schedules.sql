@@ -7,32 +7,45 @@ returns table (
   at timestamptz, wait double precision, schedule_name text, cron text, every interval, time_zone text, catch_up text,
   starts_at timestamptz, considered_at timestamptz
 )
-language sql
+language plpgsql
 volatile
 security definer
 set search_path = ''
 as $$
-  with clock as materialized (
-    select pgflow_mp._clock() as at
-  ),
-  active as (
-    select s.*
-    from pgflow_mp.schedules as s
-    where s.paused_at is null
-      and not exists (select from pgflow_mp.paused_flows as p where p.flow_slug = s.flow_slug)
-  ),
-  due as (
-    select a.*
-    from active as a, clock
-    where a.next_at is null
-      or a.next_at <= clock.at
-      or a.considered_at > clock.at + interval '1 second'
-    order by a.next_at nulls first, a.schedule_name
-    limit due_schedules.most
-  )
-  select
-    clock.at, (select extract(epoch from min(a.next_at) - clock.at) from active as a where a.next_at > clock.at)::float8,
-    due.schedule_name, due.cron, due.every, due.time_zone, due.catch_up, due.starts_at, due.considered_at
-  from clock
-  left join due on true;
+#variable_conflict use_column
+declare
+  now constant timestamptz := pgflow_mp._clock();
+  paused constant text[] := array(select p.flow_slug from pgflow_mp.paused_flows as p);
+  seconds double precision;
+begin
+  select extract(epoch from s.next_at - now) into seconds
+  from pgflow_mp.schedules as s
+  where s.next_at > now
+    and s.paused_at is null
+    and s.flow_slug <> all(paused)
+  order by s.next_at
+  limit 1;
+
+  return query
+    select
+      now, seconds, due.schedule_name, due.cron, due.every, due.time_zone, due.catch_up, due.starts_at, due.considered_at
+    from (values (1)) as always
+    left join (
+      select s.*
+      from (  -- an index for each
+        select unknown.* from pgflow_mp.schedules as unknown where unknown.next_at is null
+        union all
+        select come.* from pgflow_mp.schedules as come where come.next_at <= now
+        union all
+        select ahead.*
+        from pgflow_mp.schedules as ahead
+        where ahead.considered_at > now + interval '1 second'
+          and ahead.next_at > now
+      ) as s
+      where s.paused_at is null
+        and s.flow_slug <> all(paused)
+      order by s.next_at nulls first, s.schedule_name
+      limit due_schedules.most
+    ) as due on true;
+end;
 $$;

@@ -1,16 +1,16 @@
-"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]`, or `engine`, or `plugin`."""
+"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]`, or `engine`, `hooks`, `plugin`."""
 
 from __future__ import annotations
 
 import argparse
 
-from benchmarks import core, engine, plugin, tenants
+from benchmarks import core, engine, hooks, plugin, tenants
 
 
 def main() -> None:
     """Run one benchmark and print its table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("which", choices=["core", "engine", "plugin", "tenants"])
+    parser.add_argument("which", choices=["core", "engine", "hooks", "plugin", "tenants"])
     parser.add_argument("--rounds", type=int, default=3, help="repetitions; the best of each is printed")
     parser.add_argument("--jobs", type=int, default=core.JOBS, help="core: single-step jobs of one measurement")
     parser.add_argument("--widest", type=int, default=10_000, help="core: elements of the wide map")
@@ -23,6 +23,8 @@ def main() -> None:
         engine.main(options.rounds)
     elif options.which == "tenants":
         tenants.main([int(number) for number in options.flows.split(",")])
+    elif options.which == "hooks":
+        hooks.main(options.rounds)
     elif options.which == "plugin":
         plugin.main(options.rounds)
     else:

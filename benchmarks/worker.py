@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from benchmarks import flows
 from pgflow_mp.engine.link import Link
 from pgflow_mp.engine.worker import Worker
+from pgflow_mp.hooks.manager import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,13 +48,13 @@ class Statements:
 
 
 @contextmanager
-def working(dsn: str) -> Iterator[None]:
+def working(dsn: str, **options: Any) -> Iterator[threading.Thread]:
     """Run a worker in a thread of its own while the block lasts."""
     box: dict[str, Any] = {}
     ready = threading.Event()
 
     async def main() -> None:
-        box["worker"] = Worker(dsn, FLOWS, processes=PROCESSES)
+        box["worker"] = Worker(dsn, FLOWS, **({"processes": PROCESSES, "plugins": Plugins()} | options))
         box["loop"] = asyncio.get_running_loop()
         ready.set()
         await box["worker"].run()
@@ -62,7 +63,7 @@ def working(dsn: str) -> Iterator[None]:
     thread.start()
     ready.wait()
     try:
-        yield
+        yield thread
     finally:
         box["loop"].call_soon_threadsafe(box["worker"].stop)
         thread.join()

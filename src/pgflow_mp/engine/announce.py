@@ -14,7 +14,7 @@ With nobody to tell, nothing is made and the database is asked for nothing: ever
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.executors.base import Completed
@@ -43,6 +43,7 @@ _DETAILED = frozenset(
 )
 _TASK_ENDS = frozenset({"pgflow_task_completed", "pgflow_task_timed_out"}) | _DETAILED
 _REMEMBERED_ENDS = 10_000
+_NOTHING_TO_KEEP_BACK = nullcontext()
 
 
 class Announcer:
@@ -55,22 +56,30 @@ class Announcer:
     def __init__(self, observers: Observers) -> None:
         self.wants_details = not observers.heard.isdisjoint(_DETAILED)
         self._tell = observers.tell
-        self._heard = observers.heard
+        heard = observers.heard
+        # Asked at each claim and each settlement, so found out once.
+        self._tells_claims = "pgflow_tasks_claimed" in heard
+        self._tells_starts = "pgflow_task_started" in heard
+        self._tells_settlements = "pgflow_tasks_settled" in heard
+        self._tells_ends = not heard.isdisjoint(_TASK_ENDS)
         self._ended: OrderedDict[Hashable, None] = OrderedDict()
         self._kept_back: list[tuple[str, dict[str, Any]]] | None = None
 
     def claimed(self, tasks: Sequence[ClaimedTask], keys: Sequence[TaskKey], seconds: float) -> None:
         """Tell what a claim has brought."""
-        if "pgflow_tasks_claimed" in self._heard:
+        if self._tells_claims:
             infos = (
                 TaskInfo(task.flow_slug, task.run_id, task.step_slug, task.task_index, task.attempt, key.worker_id)
                 for task, key in zip(tasks, keys, strict=True)
             )
             self._begins("pgflow_tasks_claimed", tasks=tuple(infos), seconds=seconds)
 
-    @contextmanager
-    def settling(self) -> Iterator[None]:
+    def settling(self) -> AbstractContextManager[None]:
         """Keep back what begins meanwhile: it may follow from what this settlement will turn out to have done."""
+        return self._keeping_back() if self._tells_claims or self._tells_starts else _NOTHING_TO_KEEP_BACK
+
+    @contextmanager
+    def _keeping_back(self) -> Iterator[None]:
         self._kept_back = []
         try:
             yield
@@ -95,10 +104,10 @@ class Announcer:
 
     def settled(self, outcomes: Sequence[Outcome], results: Sequence[Settled], seconds: float) -> None:
         """Tell what a settlement has changed."""
-        if "pgflow_tasks_settled" in self._heard:
+        if self._tells_settlements:
             applied = sum(result.applied for result in results)
             self._tell("pgflow_tasks_settled", count=len(results), applied=applied, seconds=seconds)
-        if self._heard.isdisjoint(_TASK_ENDS):
+        if not self._tells_ends:
             return
         applied_ones = [each for each in zip(outcomes, results, strict=True) if each[1].applied]
         for outcome, result in applied_ones:
@@ -194,7 +203,7 @@ class Announcer:
 
     def call_started(self, call: TaskCall) -> None:
         """Tell that a handler begins."""
-        if "pgflow_task_started" in self._heard:
+        if self._tells_starts:
             self._begins("pgflow_task_started", task=info_of(call))
 
     def child_started(self, child: ChildInfo) -> None:

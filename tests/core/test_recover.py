@@ -71,6 +71,21 @@ class TestRequeueStalledTasks:
         assert machine.everything(running) == before
         assert machine.status(running) == "started"
 
+    def test_only_what_stalled_is_given_up(self, machine):
+        """core ST-4: not its neighbours in the map and in the run, which run in an attempt of the same number."""
+        machine.flow("f", options={"timeout": 60}, m=map_of(), n=map_of())
+        run = machine.start("f", [1, 2])
+        machine.claim("f")
+        machine.conn.execute(
+            "update pgflow.step_tasks set requeued_count = 3, queued_at = queued_at - interval '100 s', "
+            "started_at = started_at - interval '100 s' where step_slug = 'n' and task_index = 1"
+        )
+        assert value(machine.conn, REQUEUE) == 0
+        given_up = "select step_slug, task_index from pgflow.step_tasks where permanently_stalled_at is not null"
+        assert rows(machine.conn, given_up) == [("n", 1)]
+        assert machine.queued("f") == [("m", 0), ("m", 1), ("n", 0)]
+        assert machine.tasks(run) == {"m": ["started"] * 2, "n": ["started"] * 2}
+
     @pytest.mark.parametrize(
         "ended",
         [

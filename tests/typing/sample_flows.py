@@ -15,6 +15,11 @@ from pgflow_mp import Context, Flow, Job, PgFlow, RunFailed, job, map_step, step
 if TYPE_CHECKING:
     from uuid import UUID
 
+    import psycopg
+    import sqlalchemy
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session, scoped_session
+
     from pgflow_mp import AsyncPgFlow
 
 
@@ -122,3 +127,26 @@ def a_run_is_plain_to_read(app: PgFlow, run_id: UUID) -> None:
         app.start_flow_sync(Shop, Order(1))
     except RunFailed as failed:
         reveal_type(failed.run.error)  # is str | None
+
+
+def transactions_of_other_libraries_are_joined(
+    app: PgFlow,
+    plain: psycopg.Connection[tuple[int]],
+    core: sqlalchemy.Connection,
+    session: Session,
+    scoped: scoped_session[Session],
+) -> None:
+    app.start_flow(Shop, Order(1), conn=plain)
+    app.start_flow(Shop, Order(1), conn=core)
+    app.enqueue(double, 1, conn=session)
+    app.delete_flow("plain", conn=scoped)
+    app.delete_flow("plain", conn="postgresql://")  # error
+
+
+async def awaited_ones_too(
+    app: AsyncPgFlow, plain: psycopg.AsyncConnection[Any], core: AsyncConnection, session: AsyncSession
+) -> None:
+    await app.start_flow(Shop, Order(1), conn=plain)
+    await app.start_flow(Shop, Order(1), conn=core)
+    await app.delete_flow("plain", conn=session)
+    await app.delete_flow("plain", conn=3)  # error

@@ -33,7 +33,13 @@ class HasConnection(Protocol):
         """What leads there: an attribute, or a method of sessions."""
 
 
-Conn: TypeAlias = psycopg.Connection[Any] | HasConnection
+class IsProxy(Protocol):
+    """What stands for a connection and passes everything on, as `django.db.connection` does."""
+
+    def __getattr__(self, name: Any, /) -> Any: ...
+
+
+Conn: TypeAlias = psycopg.Connection[Any] | HasConnection | IsProxy
 """What `conn=` of `PgFlow` takes."""
 
 AsyncConn: TypeAlias = psycopg.AsyncConnection[Any] | HasConnection

@@ -2,11 +2,23 @@
 
 import asyncio
 import json
+from uuid import UUID
 
 import psycopg
 import pytest
 
-from pgflow_mp.core.statement import MOST_ELEMENTS, Statement, array_of, execute, execute_async, nothing, rows, value
+from pgflow_mp.core.statement import (
+    LARGE,
+    MOST_PARAMETERS,
+    Statement,
+    array_of,
+    array_text,
+    execute,
+    execute_async,
+    nothing,
+    rows,
+    value,
+)
 
 ADD = Statement("select %s::int + %s::int", (1, 2), value)
 
@@ -44,9 +56,10 @@ def test_what_the_database_refuses_comes_through(db):
         execute(db, Statement("select 1 / 0", (), value))
 
 
-@pytest.mark.parametrize("copies", [0, 1, MOST_ELEMENTS], ids=["none", "few", "many"])
-def test_an_array_of_texts_arrives_as_it_was(db, copies):
-    texts = ['{"a": "b,c"}', None, '"\\u00e4 \\\\ {}"', "null"] * copies
+@pytest.mark.parametrize("large", [[], ['"' + "x" * LARGE + '"']], ids=["small", "large"])
+@pytest.mark.parametrize("copies", [0, 1, MOST_PARAMETERS], ids=["none", "few", "many"])
+def test_an_array_of_texts_arrives_as_it_was(db, copies, large):
+    texts = large + ['{"a": "b,c"}', None, '"\\u00e4 \\\\ {}"', "null"] * copies
     sql, parameters = array_of("jsonb", texts)
     [found] = execute(db, Statement(f"select to_json({sql})::text", tuple(parameters), rows))
     expected = [None if text is None else json.loads(text) for text in texts]
@@ -55,3 +68,20 @@ def test_an_array_of_texts_arrives_as_it_was(db, copies):
         db, Statement(f"select count(*) from unnest({sql}) as t (e) where e is null", tuple(parameters), rows)
     )
     assert nulls == copies
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "elements"),
+    [
+        ("uuid", [UUID(int=7), None, UUID(int=1 << 100)]),
+        ("int", [1, None, -5]),
+        ("float8", [0.1, None, 1e300, float("inf")]),
+        ("boolean", [True, None, False]),
+        ("text", ["a", None, "", "NULL", "a,b", '"', "\\", '\\"', " {} ", "ä\n"]),
+        ("int", []),
+    ],
+    ids=str,
+)
+def test_the_text_of_an_array_is_read_as_its_elements(db, sql_type, elements):
+    read = execute(db, Statement(f"select %s::{sql_type}[]", (array_text(elements),), value))
+    assert read == elements

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgflow_mp.core.statement import Row, Statement, array_of
+from pgflow_mp.core.statement import Row, Statement, array_of, array_text
 from pgflow_mp.results import Run
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def start_flows(
         psycopg.errors.RaiseException: (when executed) A root map step got an input that is no array.
     """
     array, elements = array_of("jsonb", inputs)
-    params = (flow_slug, *elements, None if run_ids is None else list(run_ids))
+    params = (flow_slug, *elements, None if run_ids is None else array_text(run_ids))
     return Statement(_START.format(inputs=array), params, lambda found: [StartedRun(*row) for row in found])
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pgflow_mp.core.statement import Row, Statement, array_of, nothing, value
+from pgflow_mp.core.statement import Row, Statement, array_of, array_text, nothing, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -220,13 +220,13 @@ def claim_tasks(
         psycopg.errors.UndefinedTable: (when executed) The queue of a flow is missing.
     """
     params = (
-        list(flow_slugs),
-        list(worker_ids),
-        list(quantities),
-        None if only_runs is None else list(only_runs),
-        None if steps is None else list(steps),
-        None if most is None else list(most),
-        None if lanes is None else list(lanes),
+        array_text(flow_slugs),
+        array_text(worker_ids),
+        array_text(quantities),
+        None if only_runs is None else array_text(only_runs),
+        None if steps is None else array_text(steps),
+        None if most is None else array_text(most),
+        None if lanes is None else array_text(lanes),
     )
     return Statement(_CLAIM, params, lambda found: [_claimed(row) for row in found])
 
@@ -234,7 +234,7 @@ def claim_tasks(
 _SETTLE = """
 select run_id, step_slug, task_index, applied, task_status, step_status, run_status
 from pgflow_mp.settle_tasks(
-  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], {outputs}, {errors}, %s::boolean[], %s::float8[]
+  %s::uuid[], %s::text[], %s::int[], %s::int[], %s::uuid[], {outputs}, %s::text[], %s::boolean[], %s::float8[]
 )
 """
 _SETTLE_OBSERVED = _SETTLE.replace("run_status\n", "run_status, delay, error, transitions::text\n").replace(
@@ -256,13 +256,12 @@ def settle_tasks(settlements: Sequence[Settlement], *, observed: bool = False) -
         psycopg.errors.InvalidTextRepresentation: (when executed) An output is no JSON; nothing was settled.
     """
     outputs, output_texts = array_of("jsonb", [each.output for each in settlements])
-    errors, error_texts = array_of("text", [each.error for each in settlements])
-    sql = (_SETTLE_OBSERVED if observed else _SETTLE).format(outputs=outputs, errors=errors)
+    sql = (_SETTLE_OBSERVED if observed else _SETTLE).format(outputs=outputs)
     params = (
         *_key_columns(settlements),
         *output_texts,
-        *error_texts,
-        [each.retryable for each in settlements],
+        array_text(each.error for each in settlements),
+        array_text(each.retryable for each in settlements),
         _delays(settlements),
     )
     if observed:
@@ -415,21 +414,19 @@ def skip_delays(run_ids: Sequence[UUID], *, by: float | None = None) -> Statemen
     return Statement(sql, (list(run_ids), by), lambda found: [SkippedDelay(*row) for row in found])
 
 
-def _key_columns(
-    tasks: Sequence[TaskKey | Settlement],
-) -> tuple[list[UUID], list[str], list[int], list[int], list[UUID]]:
+def _key_columns(tasks: Sequence[TaskKey | Settlement]) -> tuple[str, str, str, str, str]:
     return (
-        [task.run_id for task in tasks],
-        [task.step_slug for task in tasks],
-        [task.task_index for task in tasks],
-        [task.attempt for task in tasks],
-        [task.worker_id for task in tasks],
+        array_text(task.run_id for task in tasks),
+        array_text(task.step_slug for task in tasks),
+        array_text(task.task_index for task in tasks),
+        array_text(task.attempt for task in tasks),
+        array_text(task.worker_id for task in tasks),
     )
 
 
-def _delays(settlements: Sequence[Settlement]) -> list[float | None] | None:
+def _delays(settlements: Sequence[Settlement]) -> str | None:
     delays = [each.retry_delay for each in settlements]
-    return None if all(delay is None for delay in delays) else delays
+    return None if all(delay is None for delay in delays) else array_text(delays)
 
 
 def _observed(row: Row) -> Settled:

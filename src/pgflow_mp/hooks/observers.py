@@ -98,9 +98,8 @@ class Background:
         self._most = most
         self._delivery = _Delivery(plugins, (BaseException,))
         self._events: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        # Started by the first event: a worker that never runs leaves no thread behind.
         self._thread = threading.Thread(target=self._run, name="pgflow-mp hooks", daemon=True)
-        if self.heard:
-            self._thread.start()
 
     def tell(self, hook: str, /, **event: Any) -> None:
         """Have an event told soon; where too many wait, drop it and count it. One thread at a time may tell."""
@@ -111,6 +110,8 @@ class Background:
             return
         if self._untold:
             self._tell_dropped()
+        if self._thread.ident is None:
+            self._thread.start()
         self._events.put((hook, event))
 
     @property
@@ -120,7 +121,7 @@ class Background:
 
     async def close(self, seconds: float) -> bool:
         """Have everything told that waits, for up to so many seconds; return whether all was."""
-        if not self.heard:
+        if self._thread.ident is None:
             return True
         if self._untold:
             self._tell_dropped()

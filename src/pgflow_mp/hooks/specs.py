@@ -11,7 +11,8 @@ transaction: what they are told is committed. All that concerns one run and come
 observer may take its time, since nothing waits for it, though what piles up beyond a limit is dropped and told
 (`pgflow_events_dropped`). What it returns is ignored; what it raises is logged with the plugin's name, and the other
 plugins hear of the event all the same. Each transition is told at most once, and by the process that brought it about:
-a worker that is killed takes what it had not told along, and what workers in other languages do is not told.
+a worker that is killed takes what it had not told along, and what workers in other languages do is not told. A plugin
+that an application gives to its client and to the worker that this starts is called by threads of both.
 
 *Deciders* are asked, the plugin registered last first, and the first answer that is not None counts.
 

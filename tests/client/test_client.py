@@ -18,6 +18,7 @@ from pgflow_mp import (
     NotPermitted,
     PgflowError,
     RunExists,
+    RunFailed,
     RunNotFound,
     RunTimeout,
     ShapeMismatch,
@@ -226,6 +227,43 @@ def test_a_waiting_call_hears_of_the_end_without_waiting_for_its_poll(app, pgflo
     run = app.start_flow_sync(Greet, {"name": "you"}, timeout=20, poll_interval=60)
     worker.join(20)
     assert run.output == {"greeting": "hello you"}
+
+
+def test_a_run_that_was_started_before_is_waited_for(app, pgflow_dsn, pgflow_conn):
+    run_id = app.start_flow(Greet, {"name": "you"})
+    with pytest.raises(RunTimeout):
+        app.wait_for_run(run_id, timeout=0)
+    worker = threading.Timer(0.1, lambda: work_off(pgflow_conn, run_id))
+    worker.start()
+    assert app.wait_for_run(str(run_id), timeout=20, poll_interval=60).output == {"greeting": "hello you"}
+    worker.join(20)
+    assert app.wait_for_run(run_id, timeout=0).steps["greeting"].completed, "it has ended already"
+    with pytest.raises(RunNotFound):
+        app.wait_for_run(uuid.uuid4())
+    with pytest.raises(RunFailed, match="Run cancelled"):
+        app.wait_for_run(app.cancel_run(app.start_flow(Greet)).run_id)
+
+
+def test_waiting_with_a_key_waits_for_the_run_of_the_key(app, pgflow_conn):
+    run_id = app.start_flow(Greet, {"name": "you"}, idempotency_key="once")
+    work_off(pgflow_conn, run_id)
+    assert app.start_flow_sync(Greet, idempotency_key="once", poll_interval=0.01).run_id == run_id
+    assert runs(pgflow_conn) == 1
+
+
+def test_a_wait_whose_connection_is_lost_is_one_sentence_that_names_the_run(app, pgflow_conn):
+    cut = threading.Timer(0.3, cut_waits, [pgflow_conn])
+    cut.start()
+    with pytest.raises(DatabaseUnreachable, match=r"lost while waiting for run .*, which goes on"):
+        app.start_flow_sync(Greet, timeout=20, poll_interval=60)
+    cut.join(20)
+
+
+def cut_waits(conn):
+    conn.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where datname = current_database() and application_name = 'pgflow-mp wait'"
+    )
 
 
 def test_a_call_that_waited_in_vain_leaves_its_connection_usable(app, pgflow_conn):

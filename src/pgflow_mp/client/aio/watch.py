@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.runs import get_run, get_run_with_states
 from pgflow_mp.core.statement import execute_async
-from pgflow_mp.errors import RunNotFound, RunTimeout
+from pgflow_mp.errors import DatabaseUnreachable, RunNotFound, RunTimeout
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -76,7 +77,17 @@ class AsyncRunWatch:
         Raises:
             RunTimeout: The run goes on.
             RunNotFound: The run is gone: somebody deleted its flow.
+            DatabaseUnreachable: The connection was lost.
         """
+        try:
+            return await self._wait(run_id, timeout, poll_interval)
+        except psycopg.OperationalError as error:
+            raise DatabaseUnreachable(
+                f"the connection was lost while waiting for run {run_id}, which goes on ({sentence_of(error)}); "
+                "`wait_for_run` waits on, `get_run` tells how it ends"
+            ) from error
+
+    async def _wait(self, run_id: UUID, timeout: float, poll_interval: float) -> Run:  # noqa: ASYNC109
         deadline = time.monotonic() + timeout
         while True:
             announced = await self._hear(str(run_id), min(deadline - time.monotonic(), poll_interval))

@@ -165,6 +165,8 @@ class Runs(Face):
         *,
         timeout: float = 60,
         poll_interval: float = 0.5,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: None = None,
     ) -> Run[OutputT]: ...
     @overload
@@ -175,6 +177,8 @@ class Runs(Face):
         *,
         timeout: float = 60,
         poll_interval: float = 0.5,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: None = None,
     ) -> Run: ...
     def start_flow_sync(
@@ -184,6 +188,8 @@ class Runs(Face):
         *,
         timeout: float = 60,
         poll_interval: float = 0.5,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: None = None,
     ) -> Run:
         """Start one run and wait until it is completed.
@@ -193,6 +199,8 @@ class Runs(Face):
             input: A JSON value; `{}` by default.
             timeout: Seconds to wait at the most.
             poll_interval: Seconds between looks when no notification comes.
+            idempotency_key: Start it once, as for `start_flow`; else wait for the run that this key has started.
+            unique_while_running: As for `start_flow`.
             conn: Not possible here: a run inside an open transaction can never finish.
 
         Raises:
@@ -204,14 +212,65 @@ class Runs(Face):
         if conn is not None:
             raise PgflowError(
                 "start_flow_sync cannot join a transaction: no worker sees the run before you commit; "
-                "call start_flow(..., conn=conn), commit, then wait"
+                "call start_flow(..., conn=conn), commit, then wait_for_run(...)"
             )
         with self._connections.watching() as watch:
-            run_id = self.start_flow(flow, input, conn=watch.connection)
-            run = watch.wait(run_id, timeout=timeout, poll_interval=poll_interval)
-        if run.failed:
-            raise RunFailed(run)
-        return with_typed_output(run, self._known(flow))
+            started = self.start_flows(
+                flow,
+                [input],
+                idempotency_keys=None if idempotency_key is None else [idempotency_key],
+                unique_while_running=unique_while_running,
+                conn=watch.connection,
+            )
+            run = watch.wait(started[0], timeout=timeout, poll_interval=poll_interval)
+        return _ended_well(run, self._known(flow))
+
+    @overload
+    def wait_for_run(
+        self,
+        run_id: UUID | str,
+        *,
+        flow: type[Flow[Any, OutputT]],
+        timeout: float = 60,
+        poll_interval: float = 0.5,
+    ) -> Run[OutputT]: ...
+    @overload
+    def wait_for_run(
+        self,
+        run_id: UUID | str,
+        *,
+        flow: None = None,
+        timeout: float = 60,
+        poll_interval: float = 0.5,
+    ) -> Run: ...
+    def wait_for_run(
+        self,
+        run_id: UUID | str,
+        *,
+        flow: type[Flow[Any, Any]] | None = None,
+        timeout: float = 60,
+        poll_interval: float = 0.5,
+    ) -> Run:
+        """Wait until a run that was started before is completed; return it with its steps.
+
+        Args:
+            run_id: The run.
+            flow: Its class, where its output is to be of the type that `Flow[..., output]` says.
+            timeout: Seconds to wait at the most; 0 looks once.
+            poll_interval: Seconds between looks when no notification comes.
+
+        Raises:
+            InvalidRunId: The text is no UUID.
+            RunNotFound: There is no such run, or it was deleted meanwhile.
+            RunFailed, RunTimeout, OutputError: As for `start_flow_sync`.
+        """
+        wanted = run_id_of(run_id)
+        with self._connections.watching() as watch:
+            # It may have ended before we listened.
+            run = self.get_run_with_states(wanted, conn=watch.connection)
+            if not run.ended:
+                run = watch.wait(wanted, timeout=timeout, poll_interval=poll_interval)
+        return _ended_well(run, None if flow is None else as_definition(flow))
 
     @overload
     def get_run(
@@ -354,3 +413,9 @@ class Runs(Face):
         if run is None:
             raise RunNotFound(f"there is no run {run_id} in this database")
         return run
+
+
+def _ended_well(run: Run, definition: FlowDefinition | None) -> Run:
+    if run.failed:
+        raise RunFailed(run)
+    return with_typed_output(run, definition)

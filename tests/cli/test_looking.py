@@ -148,13 +148,13 @@ def test_show_as_json_has_everything_by_its_name_in_python(look, shop):
 
 def test_on_a_terminal_there_are_colours_and_bars_and_lines_fit(look, shop, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("COLUMNS", "110")
     text = look("show", shop.failed).stdout
     assert "\x1b[1;31mfailed" in text
     assert "━" in text
     assert "├─" in text
     drawn, _, explained = re.sub(r"\x1b\[[\d;]*m", "", text).rpartition("\n\n")
-    assert max(map(len, drawn.splitlines())) <= 90
+    assert max(map(len, drawn.splitlines())) <= 110
     assert "Traceback" in explained
     monkeypatch.setenv("NO_COLOR", "1")
     assert "31m" not in look("show", shop.failed).stdout.replace("\\x1b[31m", "")

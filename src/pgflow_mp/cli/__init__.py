@@ -7,6 +7,7 @@ code (`exits`). Each command is a module of its own, imported when it is asked f
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -44,6 +45,9 @@ def _run(arguments: argparse.Namespace) -> int:
     """Run the command that was asked for; whatever it raises becomes a sentence and a code."""
     from pgflow_mp.cli import exits
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the locale cannot write is shown as an escape, and no error
+            stream.reconfigure(errors="backslashreplace")
     try:
         command = importlib.import_module(f"pgflow_mp.cli.{arguments.module}")
         code: int = command.run(arguments)

@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 _FLOW_COLUMNS = (
     Column("FLOW", style="bold"),
-    Column("TYPE"),
-    Column("STEPS", justify="right"),
+    Column("TYPE", spare=3),
+    Column("STEPS", justify="right", spare=2),
     Column("LIVE WORKERS", justify="right"),
-    Column("PAUSED"),
-    Column("LATEST RUN", whole=True),
+    Column("PAUSED", spare=4),
+    Column("LATEST RUN"),
     Column("STATUS"),
-    Column("STARTED"),
+    Column("STARTED", spare=5),
 )
 _STEP_COLUMNS = (
     Column("STEP", style="bold"),
     Column("TYPE"),
-    Column("AFTER"),
+    Column("AFTER", least=10),
     Column("ATTEMPTS", justify="right"),
-    Column("BASE DELAY", justify="right"),
+    Column("BASE DELAY", justify="right", spare=2),
     Column("TIMEOUT", justify="right"),
-    Column("START DELAY", justify="right"),
-    Column("CONDITIONS"),
+    Column("START DELAY", justify="right", spare=1),
+    Column("CONDITIONS", least=10),
 )
 
 

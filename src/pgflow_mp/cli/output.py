@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Cell = str | Text | None
 
 
+#: Between two columns.
+_GAP = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table.
@@ -32,14 +36,16 @@ class Column:
     Attributes:
         title: Its heading.
         justify: Where its cells stand; numbers stand right.
-        whole: Never cut, however narrow the terminal: an id to copy.
         style: How its cells look on a terminal.
+        least: On a terminal that is too narrow it is cut to so many cells; None if it is never cut.
+        spare: It is left out where the terminal is narrower still, the highest number first; 0 if it never is.
     """
 
     title: str
     justify: Literal["left", "right"] = "left"
-    whole: bool = False
     style: str = ""
+    least: int | None = None
+    spare: int = 0
 
 
 def print_json(value: Any) -> None:
@@ -76,27 +82,50 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> No
     cells = [[_text(cell) for cell in row] for row in rows]
     screen = console()
     if screen.is_terminal:
-        screen.print(_drawn(columns, cells))
+        screen.print(_drawn(columns, cells, screen.width))
     else:
         for line in _aligned(columns, cells):
             print(line)
 
 
-def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> RichTable:
-    table = RichTable(box=None, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        widest = max((row[place].cell_len for row in rows), default=0)
+def _drawn(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> RichTable:
+    table = RichTable(box=None, pad_edge=False, header_style="bold", padding=(0, _GAP, 0, 0))
+    widths = _fitted(columns, rows, width)
+    for place, cells in widths.items():
+        column = columns[place]
         table.add_column(
-            column.title,
-            justify=column.justify,
-            style=column.style,
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=max(widest, len(column.title)) if column.whole else None,
+            column.title, justify=column.justify, style=column.style, no_wrap=True, overflow="ellipsis", width=cells
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[place] for place in widths))
     return table
+
+
+def _fitted(columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> dict[int, int]:
+    """Which columns a terminal has room for, by their places, and how wide each is then."""
+    natural = [max([len(column.title), *(row[place].cell_len for row in rows)]) for place, column in enumerate(columns)]
+    least = [
+        cells if column.least is None else min(cells, column.least)
+        for cells, column in zip(natural, columns, strict=True)
+    ]
+
+    def fits(places: Iterable[int], widths: Sequence[int]) -> bool:
+        return sum(widths[place] + _GAP for place in places) - _GAP <= width
+
+    kept = list(range(len(columns)))
+    left_out = []
+    for place in sorted(kept, key=lambda place: -columns[place].spare):
+        if columns[place].spare and not fits(kept, least):
+            kept.remove(place)
+            left_out.append(place)
+    for place in reversed(left_out):  # a wide one that had to go may have made room for a narrow one
+        if fits([*kept, place], least):
+            kept.append(place)
+    kept.sort()
+    while not fits(kept, natural) and any(natural[place] > least[place] for place in kept):
+        widest = max((place for place in kept if natural[place] > least[place]), key=lambda place: natural[place])
+        natural[widest] -= 1
+    return {place: natural[place] for place in kept}
 
 
 def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[Text]]) -> Iterable[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pgflow_mp.hooks.manager import Plugin
 
 _PLUGINS = (Column("PLUGIN", style="bold"), Column("FROM"), Column("HOOKS"))
-_HOOKS = (Column("HOOK", style="bold", whole=True), Column("WHEN"))
+_HOOKS = (Column("HOOK", style="bold"), Column("WHEN", least=20))
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
     from pgflow_mp.core.queries.repair import Damage
 
-_COLUMNS = (Column("DAMAGE"), Column("FLOW"), Column("RUN", whole=True), Column("PLACE"), Column("MENDED"))
+_COLUMNS = (
+    Column("DAMAGE"),
+    Column("FLOW", spare=1),
+    Column("RUN"),
+    Column("PLACE", least=8),
+    Column("MENDED", spare=2),
+)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pgflow_mp.results import Run
 
 _COLUMNS = (
-    Column("RUN", whole=True),
+    Column("RUN"),
     Column("FLOW", style="bold"),
     Column("STATUS"),
-    Column("STARTED"),
-    Column("TIME", justify="right"),
-    Column("INPUT"),
+    Column("STARTED", spare=2),
+    Column("TIME", justify="right", spare=1),
+    Column("INPUT", least=10, spare=3),
 )
 
 

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("SCHEDULE", style="bold"),
-    Column("FLOW"),
-    Column("WHEN"),
+    Column("FLOW", spare=1),
+    Column("WHEN", least=12),
     Column("NEXT"),
-    Column("LAST TICK"),
-    Column("LAST RUN", whole=True),
-    Column("REMARK"),
+    Column("LAST TICK", spare=2),
+    Column("LAST RUN", spare=3),
+    Column("REMARK", least=12),
 )
 
 

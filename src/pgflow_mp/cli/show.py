@@ -41,7 +41,7 @@ _COLUMNS = (
     Column("TASKS", justify="right"),
     Column("TIME", justify="right"),
     Column("ATTEMPTS", justify="right"),
-    Column("REMARK"),
+    Column("REMARK", least=24),
 )
 
 
@@ -70,7 +70,7 @@ def _show(found: Run, *, all_tasks: bool) -> None:
     tree = list(_lines(found, all_tasks=all_tasks))
     if console().is_terminal:
         scale = _Scale(found)
-        columns = (Column(""), *_COLUMNS[:4], Column("WHEN"), *_COLUMNS[4:])
+        columns = (Column(""), *_COLUMNS[:4], Column("WHEN", spare=1), *_COLUMNS[4:])
         print_table(columns, [line.drawn(scale.bar(line)) for line in tree])
     else:
         print_table(_COLUMNS, [line.plain() for line in tree])
@@ -81,7 +81,8 @@ def _show(found: Run, *, all_tasks: bool) -> None:
 
 def _headline(found: Run) -> Text:
     time = f" in {duration(found.seconds)}" if found.seconds is not None else f", {_running_for(found)}"
-    return Text.assemble(mark(run_status(found).plain), (f" {found.flow_slug} ", "bold"), run_status(found), time)
+    sign = mark(run_status(found).plain)
+    return Text.assemble(sign, " " * bool(sign), (f"{found.flow_slug} ", "bold"), run_status(found), time)
 
 
 def _running_for(found: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 from rich.text import Text
@@ -41,8 +42,9 @@ def run_status(run: Run) -> Text:
 
 
 def mark(status: str) -> Text:
-    """A sign for the status, in its colour."""
-    return Text(MARKS.get(status, "·"), STYLES.get(status, ""))
+    """A sign for the status, in its colour; none where stdout cannot write it."""
+    sign = MARKS.get(status, "·") if sys.stdout.encoding.lower().startswith("utf") else ""
+    return Text(sign, STYLES.get(status, ""))
 
 
 def moment(at: datetime) -> str:

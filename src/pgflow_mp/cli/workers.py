@@ -23,11 +23,11 @@ _COLUMNS = (
     Column("FLOW", style="bold"),
     Column("STATE"),
     Column("TASKS", justify="right"),
-    Column("HEARD OF", justify="right"),
-    Column("STARTED"),
-    Column("PROCESS"),
-    Column("SOFTWARE"),
-    Column("WORKER", whole=True),
+    Column("SILENT", justify="right"),
+    Column("STARTED", spare=3),
+    Column("PROCESS", least=8, spare=1),
+    Column("SOFTWARE", spare=2),
+    Column("WORKER"),
 )
 
 
@@ -50,7 +50,7 @@ def _row(worker: WorkerDetails) -> tuple[Cell, ...]:
         worker.flow_slug or f"(queue {worker.queue_name})",
         status_text(worker.state),
         str(worker.tasks),
-        f"{duration(max(0.0, worker.silent_seconds))} ago",
+        duration(max(0.0, worker.silent_seconds)),
         moment(worker.started_at),
         f"{worker.host}:{worker.pid}" if worker.host else worker.function_name,
         worker.version or "",

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.client import PgFlow
+from pgflow_mp.client.moments import checked_moment
 from pgflow_mp.core.queries.runs import open_runs
 from pgflow_mp.core.statement import execute
 from pgflow_mp.flow import as_definition
@@ -27,7 +28,7 @@ from pytest_pgflow._options import checked, settle
 from pytest_pgflow._results import FlowRun
 from pytest_pgflow._session import DEBUGGED
 from pytest_pgflow._spares import SPARES, Spares
-from pytest_pgflow._travel import Clock, Journey, checked_moment, destination
+from pytest_pgflow._travel import Clock, Journey, destination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -205,7 +206,7 @@ class FlowRunner:
             InvalidSchedule: The time has no zone.
             PgflowError: The role may not replace our functions in this database.
         """
-        self._clock().set(checked_moment(at))
+        self._clock().set(checked_moment(at, "at"))
         for flow in flows:
             self._compile(as_definition(flow))
 

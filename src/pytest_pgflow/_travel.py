@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from pgflow_mp.client.moments import checked_moment
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.clock import begin_anew, read_clock, restore_clock, stop_clock, waiting_runs
 from pgflow_mp.core.queries.schedules import due_schedules, paused_flows
@@ -160,20 +161,9 @@ def destination(now: datetime, to: datetime | None, by: timedelta | float | None
     if (to is None) == (by is None):
         raise InvalidSchedule("say where to: travel(to=datetime) or travel(by=timedelta or seconds)")
     if to is not None:
-        return checked_moment(to)
+        return checked_moment(to, "to")
     try:
         way = by if isinstance(by, timedelta) else timedelta(seconds=by)  # type: ignore[arg-type]
         return now + way
     except (TypeError, ValueError, OverflowError):
         raise InvalidSchedule(f"by= takes a timedelta or seconds, not {shown(by)}") from None
-
-
-def checked_moment(moment: object) -> datetime:
-    """Return an aware time.
-
-    Raises:
-        InvalidSchedule: It is no datetime, or has no time zone.
-    """
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise InvalidSchedule(f"a time is a datetime with a time zone, not {shown(moment)}")
-    return moment.astimezone(UTC)

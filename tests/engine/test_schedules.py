@@ -289,7 +289,7 @@ def test_a_schedule_is_run_now_and_ticks_as_it_would_have(app, at, pgflow_conn):
     app.pause_schedule("report")
     run_id = app.run_schedule("report")
     assert app.get_run(run_id).input == "now"
-    assert app.get_schedule("report").last_run_id == str(run_id)
+    assert app.get_schedule("report").last_run_id == run_id
     app.resume_schedule("report")
     assert at(MONDAY + HOUR) == [MONDAY + HOUR]
 

@@ -25,17 +25,21 @@ def checked_delay(delay_seconds: object) -> int:
     return delay_seconds
 
 
-def checked_moment(scheduled_at: object) -> datetime:
+def checked_moment(moment: object, name: str = "scheduled_at") -> datetime:
     """Return a time that is one instant, in whatever zone.
+
+    Args:
+        moment: What was given.
+        name: What it was given as.
 
     Raises:
         InvalidSchedule: It is no datetime, or has no time zone.
     """
-    if not isinstance(scheduled_at, datetime):
-        raise InvalidSchedule(f"scheduled_at must be a datetime with a time zone, not {shown(scheduled_at)}")
-    if scheduled_at.utcoffset() is None:
+    if not isinstance(moment, datetime):
+        raise InvalidSchedule(f"{name} must be a datetime with a time zone, not {shown(moment)}")
+    if moment.utcoffset() is None:
         raise InvalidSchedule(
-            f"scheduled_at has no time zone, so {scheduled_at} is another instant in each of them; say which is meant: "
+            f"{name} has no time zone, so {moment} is another instant in each of them; say which is meant: "
             "datetime(..., tzinfo=ZoneInfo('Europe/Berlin')), or datetime.now(timezone.utc) + timedelta(...)"
         )
-    return scheduled_at
+    return moment

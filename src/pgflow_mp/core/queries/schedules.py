@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from pgflow_mp.core.queries.runs import StartedRun
 from pgflow_mp.core.statement import Row, Statement, value
@@ -13,7 +14,6 @@ from pgflow_mp.schedule import NEVER, CatchUp, Schedule, as_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
 __all__ = [
     "DueSchedules",
@@ -66,7 +66,7 @@ class StoredSchedule:
     flow_paused: bool
     next_at: datetime | None
     last_tick_at: datetime | None
-    last_run_id: str | None
+    last_run_id: UUID | None
     last_error: str | None
 
     @property
@@ -269,7 +269,7 @@ def _read_schedule(row: Row) -> StoredSchedule:
         flow_paused=stored["flow_paused"],
         next_at=_next_at(stored, schedule),
         last_tick_at=_moment(stored["last_tick_at"]),
-        last_run_id=stored["last_run_id"],
+        last_run_id=None if stored["last_run_id"] is None else UUID(stored["last_run_id"]),
         last_error=stored["last_error"],
     )
 

@@ -51,7 +51,7 @@ def show_latency(dsn: str) -> None:
             {
                 "one job, start to result": lambda: app.start_flow_sync("noop"),
                 "NOTIFY ping-pong": ping,
-                "the same, writing a row": durable_ping,
+                "one that writes a row": durable_ping,
                 "SQL of one job alone": alone,
             }
         )

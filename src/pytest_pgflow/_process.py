@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pgflow_mp.executors.base import Outcome
     from pgflow_mp.hooks.manager import Plugins
 
+# A child imports the module of the test, if the flow is in there; this is what takes longest of that.
+PRELOAD = ("pytest",)
 LOOK_SECONDS = 0.01
 # A worker that was told twice to stop has nothing to wait for but its children's end.
 STOP_SECONDS = 20.0
@@ -85,7 +87,9 @@ def _working(
     stop: list[Callable[[], object]] = []
 
     async def work() -> None:
-        worker = Worker(dsn, [flow], processes=processes, only_runs=run_ids, amend=amend, plugins=plugins)
+        worker = Worker(
+            dsn, [flow], processes=processes, only_runs=run_ids, amend=amend, plugins=plugins, preload=PRELOAD
+        )
         loop = asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(_stop_now, worker))
         started.set()

@@ -260,6 +260,65 @@ def test_a_setup_function_fills_the_template_once(pytester, run_pytest):
     run_pytest("-p", "no:randomly").assert_outcomes(passed=2)
 
 
+SHUFFLE = """
+    import random
+
+    def pytest_collection_modifyitems(items):
+        random.Random({seed}).shuffle(items)
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_tests_of_every_isolation_may_run_in_any_order(pytester, run_pytest, seed):
+    pytester.makeconftest(SHUFFLE.format(seed=seed))
+    pytester.makepyfile(
+        """
+        import pytest
+        from pgflow_mp import Flow, step
+        from pytest_pgflow import factories
+
+        shared_dsn = factories.dsn(scope="module")
+        shared_runner = factories.flow_runner("shared_dsn", scope="module")
+
+        class Count(Flow):
+            @step
+            def count(flow_input):
+                return flow_input
+
+        @pytest.mark.parametrize("isolation", ["clone", "delete"])
+        @pytest.mark.parametrize("turn", [1, 2])
+        class TestAlone:
+            @pytest.fixture(autouse=True)
+            def _isolation(self, request, isolation):
+                request.node.add_marker(pytest.mark.pgflow(isolation=isolation))
+
+            def test_alone(self, _isolation, request, turn):
+                conn = request.getfixturevalue("pgflow_conn")
+                request.getfixturevalue("flow_runner").run(Count, turn)
+                assert conn.execute("select count(*) from pgflow.runs").fetchone() == (1,)
+
+        @pytest.mark.pgflow(isolation="none")
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_shared(flow_runner, turn):
+            assert flow_runner.run(Count, turn).output == {"count": turn}
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_with_the_module(shared_runner, turn):
+            assert shared_runner.run(Count, turn).output == {"count": turn}
+        """
+    )
+    run_pytest().assert_outcomes(passed=8)
+
+
+@pytest.mark.parametrize("cache", ["-p no:cacheprovider", ""])
+def test_the_cache_of_pytest_is_not_needed(pytester, run_pytest, cache):
+    pytester.makeini(f"[pytest]\naddopts = {cache} -p no:asyncio -p no:hypothesispytest\nfilterwarnings = error")
+    pytester.makepyfile("def test_it(pgflow_conn): assert pgflow_conn.execute('select 1').fetchone() == (2,)")
+    for options in ((), () if cache else ("--lf",)):
+        run_pytest(*options).assert_outcomes(failed=1)
+    assert pytester.path.joinpath(".pytest_cache").exists() is not bool(cache)
+
+
 def test_workers_of_xdist_share_a_server_without_meeting(pytester, run_pytest, admin):
     before = names(admin)
     pytester.makepyfile(

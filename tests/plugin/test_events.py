@@ -46,7 +46,7 @@ STORY = [
 
 @pytest.mark.parametrize("executor", ["inline", "process"])
 def test_the_events_of_a_run_are_plain_data_in_order(flow_runner, executor):
-    run = flow_runner.run(Order, {"amount": 5}, executor=executor)
+    run = flow_runner.run(Order, {"amount": 5}, executor=executor, timeout=60)
     assert list(run.events) == STORY
 
 

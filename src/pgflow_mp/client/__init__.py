@@ -8,9 +8,10 @@ call pays for no event loop. A test generates the folder again and compares.
 How an operation is added:
 
 1. its SQL as a `Statement` in `core/queries`, which serves both faces;
-2. an `async def` method in the module of `aio` where it belongs (`runs`, `definitions`, ...; a new subject is a new
-   module with a class derived from `AsyncFace`, named in `aio/app.py`), which checks its arguments with `arguments`,
-   takes `conn=` when it writes, and calls `self._connections.run(statement, conn, doing="starting flow `x`")`;
+2. an `async def` method in the module of `aio` where it belongs (`runs`, `control`, `definitions`, ...; a new subject
+   is a new module with a class derived from `AsyncFace`, named in `aio/app.py`), which checks its arguments with
+   `arguments`, takes `conn=` when it writes, and calls
+   `self._connections.run(statement, conn, doing="starting flow `x`")`;
 3. `python ci/faces.py`, and tests in `tests/client`: the behaviour once, with the face that shows it best.
 
 Words that differ between the faces are listed in `ci/faces.py`; a line that ends in `# awaited only` has no

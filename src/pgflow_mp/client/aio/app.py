@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from pgflow_mp.client.aio.control import AsyncControl
 from pgflow_mp.client.aio.definitions import AsyncDefinitions
 from pgflow_mp.client.aio.dynamic import AsyncDynamic
 from pgflow_mp.client.aio.jobs import AsyncJobs
@@ -22,6 +23,7 @@ CORE_VERSION = "0.17.1"
 
 class AsyncPgFlow(
     AsyncRuns,
+    AsyncControl,
     AsyncJobs,
     AsyncSchedules,
     AsyncHistory,

@@ -1,4 +1,4 @@
-"""Runs: start them, wait for them, read them.
+"""Runs: start them, wait for them.
 
 `start_flow` never compiles: a flow that the database does not know is `FlowNotFound` (D-16).
 """
@@ -7,41 +7,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from pgflow_mp.client.aio.face import AsyncFace
+from pgflow_mp.client.aio.reading import AsyncReading
 from pgflow_mp.client.arguments import (
     NO_INPUT,
     FlowRef,
     encoded_input,
     ids_for,
-    page_size,
-    run_filter,
     run_id_of,
     run_keys,
     slug_of,
     with_typed_output,
 )
-from pgflow_mp.client.pages import RunPage, place_after
-from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import runs
-from pgflow_mp.errors import PgflowError, RunFailed, RunNotFound, RunNotRetryable
+from pgflow_mp.errors import PgflowError, RunFailed
 from pgflow_mp.flow import as_definition
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
-    from pgflow_mp.client.arguments import RunStatus
     from pgflow_mp.client.joining import AsyncConn
-    from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.flow import Flow, InputT, OutputT
     from pgflow_mp.results import Run
 
 
-class AsyncRuns(AsyncFace):
-    """The operations on runs."""
+class AsyncRuns(AsyncReading):
+    """The operations that start runs and wait for them."""
 
     @overload
     async def start_flow(
@@ -270,152 +263,6 @@ class AsyncRuns(AsyncFace):
             if not run.ended:
                 run = await watch.wait(wanted, timeout=timeout, poll_interval=poll_interval)
         return _ended_well(run, None if flow is None else as_definition(flow))
-
-    @overload
-    async def get_run(
-        self, run_id: UUID | str, *, flow: type[Flow[Any, OutputT]], conn: AsyncConn | None = None
-    ) -> Run[OutputT | None]: ...
-    @overload
-    async def get_run(self, run_id: UUID | str, *, flow: None = None, conn: AsyncConn | None = None) -> Run: ...
-    async def get_run(
-        self, run_id: UUID | str, *, flow: type[Flow[Any, Any]] | None = None, conn: AsyncConn | None = None
-    ) -> Run:
-        """Return the run, without its steps.
-
-        Args:
-            run_id: The run.
-            flow: Its class, where its output is to be of the type that `Flow[..., output]` says.
-            conn: Join the transaction of this connection.
-
-        Raises:
-            InvalidRunId: The text is no UUID.
-            RunNotFound: There is no such run.
-            OutputError: The output is not of the type that the flow says.
-        """
-        return with_typed_output(
-            await self._found(run_id, runs.get_run(run_id_of(run_id)), conn),
-            None if flow is None else as_definition(flow),
-        )
-
-    @overload
-    async def get_run_with_states(
-        self, run_id: UUID | str, *, flow: type[Flow[Any, OutputT]], conn: AsyncConn | None = None
-    ) -> Run[OutputT | None]: ...
-    @overload
-    async def get_run_with_states(
-        self, run_id: UUID | str, *, flow: None = None, conn: AsyncConn | None = None
-    ) -> Run: ...
-    async def get_run_with_states(
-        self, run_id: UUID | str, *, flow: type[Flow[Any, Any]] | None = None, conn: AsyncConn | None = None
-    ) -> Run:
-        """Return the run with its step states and their tasks.
-
-        Args and errors are those of `get_run`.
-        """
-        return with_typed_output(
-            await self._found(run_id, runs.get_run_with_states(run_id_of(run_id)), conn),
-            None if flow is None else as_definition(flow),
-        )
-
-    async def list_runs(
-        self,
-        *,
-        flow: FlowRef | Sequence[FlowRef] | None = None,
-        status: RunStatus | Sequence[RunStatus] | None = None,
-        started_after: datetime | None = None,
-        started_before: datetime | None = None,
-        input_contains: object = NO_INPUT,
-        after: str | None = None,
-        limit: int = 50,
-        conn: AsyncConn | None = None,
-    ) -> RunPage:
-        """Return runs that meet all conditions, the latest first, without their steps.
-
-        A page of one flow's runs is read from an index; conditions on status and input are tested run by run.
-
-        Args:
-            flow: Of this flow, or of these.
-            status: With this status, or one of these: `started`, `completed`, `failed`.
-            started_after: Started at this instant (an aware datetime) or later.
-            started_before: Started earlier than this instant.
-            input_contains: A JSON value that the input contains (``@>`` of jsonb), such as `{"customer": 7}`.
-            after: `next` of the page before; the first page by default.
-            limit: The most runs of a page, 1 to 1,000.
-            conn: Read in the transaction of this connection.
-
-        Returns:
-            The runs as a sequence; its attribute `next` is `after` of the following page, or None.
-
-        Raises:
-            InvalidCursor: `after` was not `next` of a page.
-            InvalidInput: A condition cannot be met by any run: no such status, a time without its zone, no JSON.
-        """
-        wanted = run_filter(flow, status, started_after, started_before, input_contains)
-        limit = page_size(limit)
-        statement = runs.list_runs(wanted, limit + 1, place_after(after))
-        found = await self._connections.run(statement, conn, doing="listing runs")
-        return RunPage.of(found, limit)
-
-    async def retry_run(self, run_id: UUID | str, *, from_failed: bool = False, conn: AsyncConn | None = None) -> UUID:
-        """Start a new run that repeats one that has ended; return its id. Its `retry_of` names the run it repeats.
-
-        Args:
-            run_id: The run that has ended, well or not.
-            from_failed: Begin with the steps that failed, or had not ended when the run failed or was cancelled: a
-                step that completed is kept with its output, and so is one that was skipped by its condition, if
-                what they depend on is kept as well. A map step is kept or repeated as a whole. Otherwise the whole
-                flow runs again, with the same input.
-            conn: Join the transaction of this connection.
-
-        Raises:
-            InvalidRunId: The text is no UUID.
-            RunNotFound: There is no such run.
-            RunNotRetryable: It is still going; or nothing of it failed, with `from_failed`.
-        """
-        new_run_id = new_id()
-        statement = runs.retry_run(run_id_of(run_id), new_run_id, from_failed=from_failed)
-        retried = await self._connections.run(statement, conn, doing="retrying a run")
-        match retried.outcome:
-            case "unknown":
-                raise RunNotFound(f"there is no run {run_id} in this database")
-            case "going":
-                raise RunNotRetryable(f"run {run_id} is still going; wait for its end, or cancel it, then retry")
-            case "completed":
-                raise RunNotRetryable(
-                    f"run {run_id} completed, nothing of it failed; to repeat all leave out from_failed"
-                )
-        if retried.run is not None:
-            await self._tell(retried.flow_slug, retried.run, conn)
-        return new_run_id
-
-    async def cancel_run(self, run_id: UUID | str, *, conn: AsyncConn | None = None) -> Run:
-        """Cancel a run that is still going; return it as it is then, without its steps.
-
-        Its status is `failed`, its error `Run cancelled`, and `cancelled` is true (D-20). Nothing of it starts any
-        more, on whichever worker, of whatever language. What runs is stopped by our workers: a process is killed, a
-        coroutine cancelled, a thread told (`ctx.cancelled`). A run that has ended stays as it is: `cancelled` of
-        what is returned tells.
-
-        Args:
-            run_id: The run.
-            conn: Join the transaction of this connection; workers learn of it when that commits.
-
-        Raises:
-            InvalidRunId: The text is no UUID.
-            RunNotFound: There is no such run.
-        """
-        wanted = run_id_of(run_id)
-        cancelled = await self._connections.run(runs.cancel_runs([wanted]), conn, doing="cancelling a run")
-        run = await self._found(run_id, runs.get_run(wanted), conn)
-        if cancelled and is_committed(conn):
-            self._telling.cancelled(run)
-        return run
-
-    async def _found(self, run_id: UUID | str, statement: Statement[Run | None], conn: AsyncConn | None) -> Run:
-        run = await self._connections.run(statement, conn, doing="reading a run")
-        if run is None:
-            raise RunNotFound(f"there is no run {run_id} in this database")
-        return run
 
 
 def _ended_well(run: Run, definition: FlowDefinition | None) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from pgflow_mp.client.blocking.control import Control
 from pgflow_mp.client.blocking.definitions import Definitions
 from pgflow_mp.client.blocking.dynamic import Dynamic
 from pgflow_mp.client.blocking.jobs import Jobs
@@ -23,6 +24,7 @@ CORE_VERSION = "0.17.1"
 
 class PgFlow(
     Runs,
+    Control,
     Jobs,
     Schedules,
     History,

@@ -159,99 +159,96 @@ class Worker:
         self._stopped = asyncio.Event()
         self._now = asyncio.Event()
         self._breakage: PoolBroken | None = None
-        self._appetite = Appetite()
-        self._links = {name: Link(dsn, name) for name in ("claim", "settle", "recovery")}
-        self._links["heartbeat"] = Link(dsn, "heartbeat", seconds=LONGEST_BEAT_SECONDS)
-        self._links["listen"] = Link(listen_dsn or dsn, "listen", hears=True)
+        self._open_flows = set(self._flows)
+        self._fixed = set(self._flows)
+        self._leaving: dict[str, float] = {}
+        self._links = _links(dsn, listen_dsn or dsn)
         self._plugins = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
         self._observers = Background(self._plugins)
         self._announcer = Announcer(self._observers)
-        pools: dict[str, Any] = {
-            "preload": preload,
-            "max_tasks_per_child": max_tasks_per_child,
-            "max_memory_per_child": max_memory_per_child,
-            "max_payload": max_payload,
-        }
-        self._links["errands"] = Link(dsn, "errands")
-        self._links["retention"] = Link(dsn, "retention")
-        self._errands = TaskErrands(self._links["errands"], task_dsn or dsn)
-        self._fleet = self._make_fleet(processes, {"loops": loops, "tasks_per_loop": tasks_per_loop}, threads, pools)
+        self._appetite = Appetite()
         self._holding = Holding()
+        self._errands = TaskErrands(self._links["errands"], task_dsn or dsn)
+        self._fleet = self._make_fleet(
+            {"size": processes},
+            {"loops": loops, "tasks_per_loop": tasks_per_loop},
+            {"size": threads},
+            {
+                "preload": preload,
+                "max_tasks_per_child": max_tasks_per_child,
+                "max_memory_per_child": max_memory_per_child,
+                "max_payload": max_payload,
+            },
+        )
         self._settler = Settler(
             self._links["settle"], self._holding, self._settled, self._announcer, Deciders(self._plugins)
         )
         self._returner = Returner(self._links["settle"], self._holding)
-        self._claimer = Claimer(
-            self._links["claim"],
-            flows=self._flows,
-            worker_ids=self._worker_ids,
-            executor=self._fleet,
-            appetite=self._appetite,
-            dispatch=Dispatch(
-                self._links["claim"], self._flows, self._worker_ids, wants_carriers=self._plugins.wants_carriers
-            ),
-            holding=self._holding,
-            reconciler=Reconciler(self._links["claim"], self._holding, self._returner, self._worker_ids.values),
-            returner=self._returner,
-            strangers=Strangers(
-                self._links["claim"], self._flows, self._worker_ids, self._settler.put, unknown_step_timeout
-            ),
-            announcer=self._announcer,
-            poll_interval=poll_interval,
-            only_runs=only_runs,
-        )
+        self._claimer = self._make_claimer(poll_interval, only_runs, unknown_step_timeout)
         self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
         self._canceller = Canceller(self._links["recovery"], self._fleet, self._holding)
+        self._dynamic = None if handlers is None else self._make_dynamic(handlers)
         self._listener = Listener(
             self._links["listen"],
             self._links["heartbeat"],
             self._flows.keys(),
             self._claimer.wake,
             self._canceller.heard,
-            None if handlers is None else self._flows_changed,
+            None if self._dynamic is None else self._dynamic.wake,
         )
-        self._fixed = set(self._flows)
-        self._dynamic = (
-            None
-            if handlers is None
-            else DynamicFlows(self._links["recovery"], registered(handlers), self._fixed, self._take_up, self._let_go)
-        )
-        self._leaving: dict[str, float] = {}
         self._recovery = Recovery(self._links["recovery"], self._identity, self._announcer)
+        self._meter = Meter(self._links["recovery"], self._flows.keys(), self._fleet, self._observers)
         # A worker for some runs only has no business with others (D-24).
         first = next(iter(self._worker_ids.values()), None)
         self._schedules = None if only_runs else Schedules(self._links["recovery"], first, self._observers)
         self._sweeper = None if only_runs else Sweeper(self._links["retention"])
-        self._meter = Meter(self._links["recovery"], self._flows.keys(), self._fleet, self._observers)
-        self._open_flows = set(self._flows)
 
     def _make_fleet(
-        self, processes: int | None, loops: Mapping[str, Any], threads: int | None, children: Mapping[str, Any]
+        self,
+        processes: Mapping[str, Any],
+        loops: Mapping[str, Any],
+        threads: Mapping[str, Any],
+        children: Mapping[str, Any],
     ) -> Fleet:
         """Say how each executor is made; with the witness only where somebody wants to hear of it."""
-        witness = self._announcer if _WITNESSED & self._observers.heard else None
-        hooks = HandlerHooks.of(self._plugins)
-        pool = {
-            **children,
-            "on_room": self._room,
-            "on_broken": self._broken,
-            "witness": witness,
+        common: dict[str, Any] = {
+            "witness": self._announcer if _WITNESSED & self._observers.heard else None,
             "errands": self._errands,
         }
-        thread: dict[str, Any] = {
-            "witness": witness,
-            "hooks": hooks,
-            "errands": self._errands,
-            "max_payload": children["max_payload"],
-        }
+        pool = {**children, **common, "on_room": self._room, "on_broken": self._broken}
+        thread = {**common, "hooks": HandlerHooks.of(self._plugins), "max_payload": children["max_payload"]}
         return Fleet(
             {
-                "process": lambda: ProcessPool(self._finished, size=processes, plugins=luggage(self._plugins), **pool),
+                "process": lambda: ProcessPool(self._finished, plugins=luggage(self._plugins), **processes, **pool),
                 "async": lambda: LoopPool(self._finished, plugins=luggage(self._plugins), **loops, **pool),
-                "thread": lambda: ThreadExecutor(self._finished, size=threads, **thread),
+                "thread": lambda: ThreadExecutor(self._finished, **threads, **thread),
                 "inline": lambda: ThreadExecutor(self._finished, size=1, **thread),
             }
         )
+
+    def _make_claimer(
+        self, poll_interval: float, only_runs: Sequence[UUID] | None, unknown_step_timeout: float
+    ) -> Claimer:
+        link, put = self._links["claim"], self._settler.put
+        wants_carriers = self._plugins.wants_carriers
+        return Claimer(
+            link,
+            flows=self._flows,
+            worker_ids=self._worker_ids,
+            executor=self._fleet,
+            appetite=self._appetite,
+            dispatch=Dispatch(link, self._flows, self._worker_ids, wants_carriers=wants_carriers),
+            holding=self._holding,
+            reconciler=Reconciler(link, self._holding, self._returner, self._worker_ids.values),
+            returner=self._returner,
+            strangers=Strangers(link, self._flows, self._worker_ids, put, unknown_step_timeout),
+            announcer=self._announcer,
+            poll_interval=poll_interval,
+            only_runs=only_runs,
+        )
+
+    def _make_dynamic(self, handlers: Handlers) -> DynamicFlows:
+        return DynamicFlows(self._links["recovery"], registered(handlers), self._fixed, self._take_up, self._let_go)
 
     def stop(self) -> None:
         """Finish: the first call drains, a second one gives running tasks back at once."""
@@ -354,10 +351,6 @@ class Worker:
         )
 
     # Flows that come and go
-
-    def _flows_changed(self) -> None:
-        if self._dynamic is not None:
-            self._dynamic.wake()
 
     async def _take_up(self, flows: Sequence[FlowDefinition]) -> None:
         """Serve flows that are new, or go on with them as they are now.
@@ -540,3 +533,11 @@ class Worker:
             self._claimer.leave(flow_slug)
             if not self._open_flows and self._dynamic is None:
                 self.stop()
+
+
+def _links(dsn: str, listen_dsn: str) -> dict[str, Link]:
+    """Return a connection for each kind of work, so that a slow one holds up no other."""
+    links = {name: Link(dsn, name) for name in ("claim", "settle", "recovery", "errands", "retention")}
+    links["heartbeat"] = Link(dsn, "heartbeat", seconds=LONGEST_BEAT_SECONDS)
+    links["listen"] = Link(listen_dsn, "listen", hears=True)
+    return links

@@ -199,7 +199,7 @@ def test_a_worker_that_fell_silent_loses_its_task_to_others(app, pgflow_dsn, pgf
     monkeypatch.setattr("pgflow_mp.engine.recovery.SILENT_SECONDS", 1.0)
     monkeypatch.setattr("pgflow_mp.engine.recovery.RECOVER_SECONDS", 0.2)
     marks = tmp_path / "marks"
-    run_id = app.start_flow(flows.Marked, {"marks": str(marks), "seconds": 1})
+    run_id = app.start_flow(flows.Marked, {"marks": str(marks), "seconds": 0})
     worker_id = uuid.uuid4()
     execute(
         pgflow_conn, register_workers({"marked": worker_id}, function_name="x", process=this_process(), version="x")

@@ -10,34 +10,27 @@ from pgflow_mp.cli.exits import FAILED, OK
 from pgflow_mp.cli.objects import listed_run
 from pgflow_mp.cli.output import print_json, print_line
 from pgflow_mp.client import PgFlow
-from pgflow_mp.errors import RunNotFound
 
 if TYPE_CHECKING:
     import argparse
-    from uuid import UUID
 
-    from pgflow_mp.cli.database import Session
     from pgflow_mp.results import Run
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Cancel them, all or none; exit code 1 when one of them had ended in another way."""
     ids = [naming.run_id(text) for text in arguments.run_ids]
+    cancelled = []
     with session(arguments) as db, db.conn.transaction():
-        cancelled = [_cancel(db, run_id) for run_id in ids]
+        for run_id in ids:
+            with naming.run_named(run_id):
+                cancelled.append(PgFlow(db.dsn).cancel_run(run_id, conn=db.conn))
     if arguments.json:
         print_json([listed_run(found) for found in cancelled])
     else:
         for found in cancelled:
             print_line(f"{found.run_id}: {_outcome(found)}")
     return OK if all(found.cancelled for found in cancelled) else FAILED
-
-
-def _cancel(db: Session, run_id: UUID) -> Run:
-    try:
-        return PgFlow(db.dsn).cancel_run(run_id, conn=db.conn)
-    except RunNotFound as error:
-        raise naming.unknown_run(str(run_id)) from error
 
 
 def _outcome(found: Run) -> str:

@@ -82,18 +82,18 @@ def named(arguments: argparse.Namespace) -> Iterator[str]:
 
 
 @contextmanager
-def opened(option: str | None, screen: Display) -> Iterator[Database]:
+def opened(arguments: argparse.Namespace, screen: Display) -> Iterator[Database]:
     """The named database, or the development database, started or joined and made ready.
 
     Args:
-        option: The value of ``--dsn``.
+        arguments: Its ``--dsn`` and ``--dev``.
         screen: Told what takes a moment, and what was installed.
 
     Raises:
         ServerUnavailable: No DSN was given and no embedded server can be had.
         InvalidDsn: The DSN does not parse.
     """
-    dsn = given_dsn(option)
+    dsn = None if arguments.dev else given_dsn(arguments.dsn)
     if dsn is not None:
         yield Database(dsn, f"database {_described(dsn)}", is_development=False)
         return

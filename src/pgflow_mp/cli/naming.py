@@ -5,6 +5,7 @@ A name that is not there is told with what there is: the near ones, else the com
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from pgflow_mp.errors import FlowNotFound, InvalidRunId, RunNotFound
 from pgflow_mp.rules import did_you_mean, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pgflow_mp.cli.database import Session
     from pgflow_mp.core.queries.definitions import StoredFlow
     from pgflow_mp.results import Run
@@ -55,6 +58,32 @@ def unknown_flow(db: Session, slug: str) -> FlowNotFound:
     else:
         known = f"it has {', '.join(slugs)}"
     return FlowNotFound(f"flow {shown(slug)} is not in this database; {known}")
+
+
+@contextmanager
+def flow_named(db: Session, slug: str) -> Iterator[None]:
+    """Tell an unknown flow, met within, with what is near.
+
+    Raises:
+        FlowNotFound: With our sentence in place of the API's.
+    """
+    try:
+        yield
+    except FlowNotFound as error:
+        raise unknown_flow(db, slug) from error
+
+
+@contextmanager
+def run_named(run: UUID) -> Iterator[None]:
+    """Tell an unknown run, met within, with where to look for it.
+
+    Raises:
+        RunNotFound: With our sentence in place of the API's.
+    """
+    try:
+        yield
+    except RunNotFound as error:
+        raise unknown_run(str(run)) from error
 
 
 def run_id(text: str) -> UUID:

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     with _stdout_is_stderr() as stdout:
         flow = load_one(arguments.target).definition
         screen = display()
-        with database.opened(arguments.dsn, screen) as db, PgFlow(db.dsn) as app:
+        with database.opened(arguments, screen) as db, PgFlow(db.dsn) as app:
             run_id = start(app, db, flow, value, screen, Telling(plugins))
             processes = arguments.processes or usable_cores()
             screen.say(f"{flow.slug}, run {run_id}")

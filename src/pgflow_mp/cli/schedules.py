@@ -18,7 +18,7 @@ from pgflow_mp.cli.progress import duration
 from pgflow_mp.cli.text import safe
 from pgflow_mp.cli.words import moment
 from pgflow_mp.client import PgFlow
-from pgflow_mp.errors import FlowNotFound, ScheduleNotFound
+from pgflow_mp.errors import ScheduleNotFound
 from pgflow_mp.rules import did_you_mean, shown
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _remark(schedule: StoredSchedule) -> Text:
 
 
 def _add(db: Session, arguments: argparse.Namespace) -> None:
-    try:
+    with naming.flow_named(db, arguments.flow):
         made = PgFlow(db.dsn).schedule(
             arguments.flow,
             read_input(arguments.input),
@@ -96,8 +96,6 @@ def _add(db: Session, arguments: argparse.Namespace) -> None:
             name=arguments.name,
             conn=db.conn,
         )
-    except FlowNotFound as error:
-        raise naming.unknown_flow(db, arguments.flow) from error
     _tell(db, arguments, made.name, "is set")
 
 

@@ -13,14 +13,13 @@ from pgflow_mp.cli.database import session
 from pgflow_mp.cli.exits import FAILED, OK, UsageError
 from pgflow_mp.cli.failure import explain
 from pgflow_mp.cli.given import read_input, read_inputs
-from pgflow_mp.cli.naming import unknown_flow
+from pgflow_mp.cli.naming import flow_named
 from pgflow_mp.cli.objects import as_json
 from pgflow_mp.cli.output import print_json, print_line
 from pgflow_mp.cli.screen import display
 from pgflow_mp.cli.waiting import wait_for
 from pgflow_mp.client import PgFlow
 from pgflow_mp.core.queries.runs import get_run_with_states
-from pgflow_mp.errors import FlowNotFound
 
 if TYPE_CHECKING:
     import argparse
@@ -36,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--timeout is how long to wait: it needs --wait")
     inputs, once = wanted_inputs(arguments), wanted_once(arguments)
     with session(arguments) as db:
-        ids = _start(db, arguments.flow, inputs, once)
+        with flow_named(db, arguments.flow):
+            ids = _start(db, arguments.flow, inputs, once)
         if arguments.wait:
             return _wait(db, arguments, ids[0])
     print_ids(ids, arguments)
@@ -66,10 +66,7 @@ def print_ids(ids: Sequence[UUID], arguments: argparse.Namespace) -> None:
 
 
 def _start(db: Session, slug: str, inputs: list[object], once: dict[str, Any]) -> list[UUID]:
-    try:
-        return PgFlow(db.dsn).start_flows(slug, inputs, conn=db.conn, **once)
-    except FlowNotFound as error:
-        raise unknown_flow(db, slug) from error
+    return PgFlow(db.dsn).start_flows(slug, inputs, conn=db.conn, **once)
 
 
 def _wait(db: Session, arguments: argparse.Namespace, run_id: UUID) -> int:

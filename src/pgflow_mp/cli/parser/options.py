@@ -66,10 +66,10 @@ def add_modules(command: ArgumentParser) -> None:
     )
 
 
-def add_database(command: ArgumentParser) -> None:
-    """Which database: ``--dsn``, ``--dev``, else the environment."""
+def add_database(command: ArgumentParser, default: str = "PGFLOW_DSN") -> None:
+    """Which database: ``--dsn``, ``--dev``, else the environment, or what else the command does then."""
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--dsn", help="the database, as postgresql://... or key=value words; default: PGFLOW_DSN")
+    which.add_argument("--dsn", help=f"the database, as postgresql://... or key=value words; default: {default}")
     which.add_argument("--dev", action="store_true", help="your development database, the one that `run` uses")
 
 

@@ -89,11 +89,7 @@ def _add_run(commands: _SubParsersAction[ArgumentParser]) -> None:
     )  # fmt: skip
     run.add_argument("target", metavar="TARGET[:Flow]", help="a module (app.flows) or a file (flows.py)")
     add_input(run)
-    run.add_argument(
-        "--dsn",
-        help="the database, as postgresql://... or key=value words; "
-        "default: PGFLOW_DSN, else the embedded development database",
-    )
+    add_database(run, default="PGFLOW_DSN, else your development database")
     add_processes(run)
     add_plugins(run)
     run.add_argument("-v", "--verbose", action="store_true", help="show log records from INFO up, not only warnings")

@@ -262,6 +262,7 @@ def test_functions_with_their_owner_s_rights_are_these_and_look_nowhere_but_wher
         "pgflow_mp.recover_tasks_observed",
         "pgflow_mp.report_progress",
         "pgflow_mp.start_ticks",
+        "pgflow_mp.stirred_flows",
     }
     assert {name.partition("(")[0] for name, _ in found} == of_workers_and_operators | set(FUNCTIONS_OF_CLIENTS)
     assert {setting for _, setting in found} == {'search_path=""'}

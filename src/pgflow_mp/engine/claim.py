@@ -26,10 +26,11 @@ from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.lookout import Lookout
 from pgflow_mp.engine.returning import key_of_claim
 from pgflow_mp.engine.sources import sources_of
+from pgflow_mp.engine.stillness import Stillness
 from pgflow_mp.engine.wait import wait_for_event
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import ClaimedTask, TaskKey
@@ -75,6 +76,7 @@ class Claimer:
         announcer: Announcer,
         poll_interval: float,
         only_runs: Sequence[UUID] | None,
+        freshen: Callable[[bool], Awaitable[None]] | None = None,
     ) -> None:
         self._link = link
         self._worker_ids = worker_ids
@@ -90,6 +92,8 @@ class Claimer:
         self._announcer = announcer
         self._poll_interval = poll_interval
         self._only_runs = only_runs
+        self._freshen = freshen
+        self._stillness = Stillness(link)
         self._wake = asyncio.Event()
         self._lookout = Lookout(poll_interval)
         self._left_some = True
@@ -121,6 +125,7 @@ class Claimer:
     def join(self, *flow_slugs: str) -> None:
         """Claim tasks of these flows, as they are now; their workers are registered."""
         self.leave(*flow_slugs)
+        self._stillness.forget(flow_slugs)
         for flow_slug in flow_slugs:
             self._sources += sources_of(self._flows[flow_slug])
 
@@ -136,6 +141,8 @@ class Claimer:
             self._wake.clear()
             try:
                 await self._reconciler.dispel()
+                if self._freshen is not None:
+                    await self._freshen(False)  # noqa: FBT003
                 hungry = await self._claim()
             except (psycopg.Error, OSError) as error:
                 # A refused statement, say a missing queue, is a poll error like a lost connection (generations 2.6).
@@ -157,11 +164,17 @@ class Claimer:
     async def _claim(self) -> bool:
         """Claim once; return whether there was room for more than there was work."""
         asked = self._lookout.choose(self._sources)
-        wanted = self._wanted(asked)
-        self.is_full = not wanted
-        if not wanted:
+        self.is_full = not self._wanted(asked)
+        if self.is_full:
             self._left_some = True
             return True  # nothing can start; a finished task wakes the loop
+        if self._only_runs is None:
+            asked = await self._stillness.stirred(asked)
+        wanted = self._wanted(asked)
+        if not wanted:
+            self.last_success = time.monotonic()
+            self._left_some = False
+            return True
         began = time.monotonic()
         claimed = await self._link.run(
             claim_tasks(
@@ -206,7 +219,14 @@ class Claimer:
         for call in calls:
             self._appetite.submitted(call)
             self._executor.submit(call)
+        if unknown and self._freshen is not None:  # a flow may have changed since it was read
+            await self._freshen(True)  # noqa: FBT003
+            await self._return([task for task in unknown if self._knows(task)])
+            unknown = [task for task in unknown if not self._knows(task)]
         await self._return(await self._strangers.meet(unknown), delay=UNKNOWN_STEP_DELAY_SECONDS)
+
+    def _knows(self, task: ClaimedTask) -> bool:
+        return any(step.slug == task.step_slug for step in self._flows[task.flow_slug].steps)
 
     async def _return(self, claimed: Sequence[ClaimedTask], *, delay: int = 0) -> None:
         await self._returner.give_back(self._keys(claimed), delay=delay)

@@ -67,6 +67,7 @@ class DynamicFlows:
         self._revisions: dict[str, int] = {}
         self._served: set[str] = set()
         self._wake = asyncio.Event()
+        self._following = asyncio.Lock()
 
     @property
     def served(self) -> frozenset[str]:
@@ -81,7 +82,6 @@ class DynamicFlows:
         """Follow the database until cancelled."""
         while True:
             await wait_for_event(self._wake, LOOK_SECONDS)
-            self._wake.clear()
             try:
                 await self.follow()
             except (psycopg.Error, OSError) as error:
@@ -93,6 +93,23 @@ class DynamicFlows:
         Raises:
             psycopg.Error: The database does not answer; what was not done is done at the next look.
         """
+        async with self._following:
+            self._wake.clear()
+            await self._follow()
+
+    async def freshen(self, *, surely: bool = False) -> None:
+        """Look if a change was announced; a claim does so first, so that a run meets the flow it was started in.
+
+        Args:
+            surely: Look also if none was: a task does not fit to what is known.
+
+        Raises:
+            psycopg.Error: As for `follow`.
+        """
+        if surely or self._wake.is_set() or self._following.locked():
+            await self.follow()
+
+    async def _follow(self) -> None:
         listing = await self._link.run(list_dynamic_flows(self._known))
         if listing.revisions is None:
             return

@@ -245,6 +245,7 @@ class Worker:
             announcer=self._announcer,
             poll_interval=poll_interval,
             only_runs=only_runs,
+            freshen=self._freshen,
         )
 
     def _make_dynamic(self, handlers: Handlers) -> DynamicFlows:
@@ -351,6 +352,10 @@ class Worker:
         )
 
     # Flows that come and go
+
+    async def _freshen(self, surely: bool) -> None:  # noqa: FBT001 - a callback
+        if self._dynamic is not None:
+            await self._dynamic.freshen(surely=surely)
 
     async def _take_up(self, flows: Sequence[FlowDefinition]) -> None:
         """Serve flows that are new, or go on with them as they are now.

@@ -10,7 +10,7 @@ from pgflow_mp.core.statement import Row, Statement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["QueueDepth", "queue_depths"]
+__all__ = ["QueueDepth", "queue_depths", "stirred_flows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +40,18 @@ def queue_depths(flow_slugs: Iterable[str] | None = None) -> Statement[list[Queu
 
     wanted = None if flow_slugs is None else list(flow_slugs)
     return Statement("select * from pgflow_mp.queue_depths(%s::text[])", (wanted,), read)
+
+
+def stirred_flows(flow_slugs: Sequence[str], marks: Sequence[int]) -> Statement[dict[str, int | None]]:
+    """Tell which of these flows may have messages, in very little time.
+
+    Args:
+        flow_slugs: The flows.
+        marks: What was last returned for each; -1 where nothing is known.
+
+    Returns:
+        By slug: None where there are messages, a new mark where the queue is empty; a flow is left out where no message
+        was numbered since its mark.
+    """
+    sql = "select * from pgflow_mp.stirred_flows(%s::text[], %s::bigint[])"
+    return Statement(sql, (list(flow_slugs), list(marks)), lambda found: dict(found))

@@ -11,6 +11,7 @@ that do not change cost what one costs.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from pgflow_mp.definition import FlowDefinition, StepDefinition
 from pgflow_mp.engine.wait import wait_for_event
 from pgflow_mp.errors import DefinitionError
 from pgflow_mp.rules import did_you_mean
+from pgflow_mp.typed import types_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -185,11 +187,16 @@ def _step(
         when_unmet=stored.when_unmet,  # type: ignore[arg-type]  # the database's words are ours
         when_exhausted=stored.when_exhausted,  # type: ignore[arg-type]
         retry_on=named.retry_on,
+        types=_types_of(named.function),
         is_registered=True,
         source=named.source,
         owner=f"flow `{flow_slug}`",
         **{option: done_by[option] for option in ("executor", "processes", "concurrency") if option in done_by},
     )
+
+
+_types_of = functools.lru_cache(maxsize=1024)(types_of)
+"""A handler serves many flows; its annotations are read once."""
 
 
 def _listed(names: Iterable[str]) -> str:

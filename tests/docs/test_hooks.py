@@ -20,6 +20,19 @@ def test_the_page_has_every_hook_with_the_signature_that_it_has():
         assert hooks_page.signature(hook) in text
 
 
+def test_every_hook_says_its_kind_and_where_it_runs():
+    for hook in specs.NAMES:
+        kind, _, rest = (getattr(specs, hook).__doc__ or "").partition(", ")
+        where = rest.partition(":")[0]
+        if hook in specs.CHILD_HOOKS:
+            assert kind.startswith("Child hook"), hook
+        else:
+            assert kind.partition(":")[0] == ("Observer" if hook in specs.OBSERVERS else "Decider"), hook
+            assert hook == "pgflow_events_dropped" or where.startswith(
+                ("in the worker", "in the client", "in the process")
+            )
+
+
 def test_the_reference_is_what_the_specifications_say():
     text = PAGE.read_text(encoding="utf-8")
     assert hooks_page.page(text) == text, "run python ci/hooks_page.py"

@@ -16,8 +16,10 @@ from pgflow_mp.cli.loading import load_all
 from pgflow_mp.cli.objects import as_json
 from pgflow_mp.cli.output import print_json, print_line
 from pgflow_mp.client import PgFlow
+from pgflow_mp.client.telling import Telling
 from pgflow_mp.core.queries.definitions import Compiled, check_flow
 from pgflow_mp.errors import ShapeMismatch
+from pgflow_mp.hooks.manager import Plugins
 
 if TYPE_CHECKING:
     import argparse
@@ -39,8 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     flows = load_all(arguments.modules)
     if arguments.check:
         return _check(arguments, flows)
+    plugins = Plugins.load()  # what is wrong with one is said before anything is changed
     with named(arguments) as dsn:
         compiled, mismatches = compile_all(dsn, flows, recompile=arguments.recompile)
+    telling = Telling(plugins)
+    for slug, outcome in compiled.items():
+        telling.compiled(slug, outcome)
     if arguments.json:
         refused = {mismatch.slug: Compiled("mismatch", mismatch.differences, ()) for mismatch in mismatches}
         print_json(_objects(compiled or refused))

@@ -162,6 +162,7 @@ class LoopPool(Household):
         child.state = State.BUSY
         child.output.begin()  # what comes through this pipe is nobody's; its limit is renewed with each call
         self._send(child, number, call, parcel)
+        self._tell_started(call)
 
     def _calls_of(self, child: Port) -> list[tuple[TaskCall, float]]:
         return [(running.call, running.began) for running in self._loads.get(child, {}).values()]

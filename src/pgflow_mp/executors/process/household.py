@@ -308,6 +308,8 @@ class Household:
             child.loaded.add(parcel.key)
             frames = wire.pack(Kind.LOAD, 0, load_payload(parcel)) + frames
         child.send(frames)
+
+    def _tell_started(self, call: TaskCall) -> None:
         if self._witness is not None:
             self._witness.call_started(call)
 

@@ -125,6 +125,7 @@ class ProcessPool(Household):
         self._kept_idle += self._weight(call) - 1
         self._deadlines.watch(child, child.began + call.timeout)
         self._send(child, child.number, call, parcel)
+        self._tell_started(call)
 
     def _calls_of(self, child: Port) -> list[tuple[TaskCall, float]]:
         return [] if child.call is None else [(child.call, child.began)]

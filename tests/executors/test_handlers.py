@@ -13,6 +13,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import pytest
@@ -185,10 +186,15 @@ def test_what_the_child_cannot_import_after_all_goes_by_value(tmp_path, monkeypa
         assert await crew.output(flow) == "here"
         assert await crew.output(flow) == "here"
 
+    started = []
+    witness = SimpleNamespace(
+        call_started=started.append, child_started=lambda child: None, child_lost=lambda *_: pytest.fail("lost")
+    )
     try:
-        play(scenario)
+        play(scenario, witness=witness)
     finally:
         del sys.modules["vanishing_flow_module"]
+    assert len(started) == 2, "a call that is sent again has started once"
 
 
 def test_a_handler_that_cannot_be_sent_fails_its_task_for_good_and_says_why():

@@ -281,7 +281,7 @@ def pgflow_gauges(gauges: Gauges) -> None:
 
 @hookspec
 def pgflow_events_dropped(count: int) -> None:
-    """Observer: this process dropped events, because observers were slower than events came.
+    """Observer, in the worker: it dropped events, because observers were slower than events came.
 
     Told as soon as there is room again, before the events that were kept after the gap.
 

@@ -117,14 +117,14 @@ def test_runs_whose_input_contains_something(app):
 
 
 @pytest.mark.parametrize("cursor", ["", "page 2", "2026-01-01/7", "2026-01-01T00:00:00/" + "0" * 32])
-def test_a_text_that_was_no_next_is_refused(app, cursor):
-    with pytest.raises(InvalidCursor, match="next"):
+def test_a_text_that_was_no_next_is_refused_without_asking_the_database(cursor):
+    with PgFlow("dbname=none") as app, pytest.raises(InvalidCursor, match="next"):
         app.list_runs(after=cursor)
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])
-def test_a_page_has_its_bounds(app, limit):
-    with pytest.raises(InvalidInput, match="1 to 1000"):
+def test_a_page_has_its_bounds(limit):
+    with PgFlow("dbname=none") as app, pytest.raises(InvalidInput, match="1 to 1000"):
         app.list_runs(limit=limit)
 
 

@@ -6,6 +6,8 @@ import builtins
 import re
 import sys
 
+import pytest
+
 import pgflow_mp
 from pgflow_mp import PgFlow
 from tests.core.test_siblings import SIBLINGS
@@ -16,6 +18,7 @@ CLIENT = ROOT / "docs/client.md"
 COMPATIBILITY = ROOT / "docs/compatibility.md"
 
 
+@pytest.mark.slow
 def test_the_programs_of_client_md_run(tmp_path, pgflow_dsn):
     files = write_files(CLIENT, tmp_path)
     compile_flows(tmp_path, pgflow_dsn, "orders.py")

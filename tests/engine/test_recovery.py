@@ -14,9 +14,12 @@ from pgflow_mp.client import PgFlow
 from pgflow_mp.core.queries.tasks import claim_tasks
 from pgflow_mp.core.queries.workers import register_workers
 from pgflow_mp.core.statement import execute
+from pgflow_mp.engine.announce import Announcer
 from pgflow_mp.engine.host import this_process
 from pgflow_mp.engine.link import Link
 from pgflow_mp.engine.recovery import Recovery
+from pgflow_mp.hooks.manager import Plugins
+from pgflow_mp.hooks.observers import Direct
 from tests.engine.flows import Marked
 
 HERE = this_process()
@@ -27,7 +30,7 @@ pytestmark = pytest.mark.skipif(HERE.started is None, reason="the system does no
 def recover(dsn):
     async def main():
         link = Link(dsn, "test")
-        await Recovery(link, HERE).recover()
+        await Recovery(link, HERE, Announcer(Direct(Plugins()))).recover()
         await link.close()
 
     asyncio.run(main())

@@ -177,6 +177,15 @@ def test_watch_as_json_lines_and_with_a_time_limit(look, shop):
     assert "goes on" in done.stderr
 
 
+def test_ctrl_c_leaves_the_run_as_it_is_and_says_so(look, shop, monkeypatch):
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pgflow_mp.cli.waiting.time.sleep", interrupt)
+    done = look("watch", shop.waiting, code=130)
+    assert done.stderr == f"pgflow-mp: interrupted by SIGINT: run {shop.waiting} goes on\n"
+
+
 def test_watch_without_a_run_follows_all_that_are_under_way(look, shop):
     done = look("watch", "--timeout", "0.1", code=124)
     (line,) = done.stdout.splitlines()
@@ -185,6 +194,18 @@ def test_watch_without_a_run_follows_all_that_are_under_way(look, shop):
         json.loads, look("watch", "--flow", "shop", "--json", "--timeout", "0.1", code=124).stdout.splitlines()
     )
     assert (event["event"], event["run_id"], event["steps"]) == ("started", str(shop.waiting), 4)
+
+
+def test_on_a_terminal_watch_draws_a_table(look, shop, monkeypatch):
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}.items():
+        monkeypatch.setenv(name, value)
+    crowd = re.sub(r"\x1b\[[\d;?]*\w", "", look("watch", "--timeout", "0.1", code=124).stdout)
+    assert "RETRYING" in crowd
+    assert str(shop.waiting) in crowd
+    assert crowd.rstrip().endswith("1 run under way")
+    one = look("watch", shop.completed).stdout
+    assert "\x1b[32m✔" in one
+    assert "completed in" in one
 
 
 def test_watch_tells_when_a_run_moves_and_ends(look, looking_dsn, runner):

@@ -22,7 +22,6 @@ from pgflow_mp.cli.output import Column, console, print_json, print_line, print_
 from pgflow_mp.cli.progress import duration, first_line, skip_words
 from pgflow_mp.cli.text import safe
 from pgflow_mp.cli.words import STYLES, mark, moment, run_status, status_text
-from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -176,9 +175,8 @@ def _task_lines(step: StepState, indent: str, *, all_tasks: bool) -> Iterator[_L
     for task in listed:
         is_last = not rest and task is listed[-1]
         yield _task_line(task, f"{indent}{'└─ ' if is_last else '├─ '}")
-    if rest:
-        name = Text(f"{rest:,} more" if listed else counted(rest, "task"), "dim")
-        yield _Line(f"{indent}└─ ", name, ("",) * 5)
+    if listed and rest:
+        yield _Line(f"{indent}└─ ", Text(f"{rest:,} more", "dim"), ("",) * 5)
 
 
 def _is_worth_a_line(task: StepTask) -> bool:

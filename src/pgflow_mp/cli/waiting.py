@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import TYPE_CHECKING, Final
 
+from pgflow_mp.cli.exits import Interrupted
 from pgflow_mp.cli.naming import unknown_run
 from pgflow_mp.cli.progress import duration
 from pgflow_mp.core.queries.progress import run_progress
@@ -49,6 +51,7 @@ def wait_for(
     Raises:
         RunNotFound: There is no such run, or not any more.
         RunTimeout: The time is up; the run goes on.
+        Interrupted: By Ctrl-C; the run goes on.
     """
     give_up = None if seconds is None else time.monotonic() + seconds
     try:
@@ -66,5 +69,7 @@ def wait_for(
                     raise RunTimeout(run_id, f"run {run_id} goes on: not done within {duration(seconds or 0)}")
                 pause = min(pause, max(0.0, give_up - time.monotonic()))
             time.sleep(pause)
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT, f"run {run_id} goes on") from None
     finally:
         close()

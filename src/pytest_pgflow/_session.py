@@ -20,6 +20,7 @@ from pytest_pgflow._spares import SPARES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from pgflow_mp.postgres import Server
     from pytest_pgflow._options import Settings
@@ -71,7 +72,7 @@ def provide_server(config: pytest.Config, settings: Settings) -> Iterator[Server
     A server with a database that was kept goes on running, until the next one is started.
     """
     try:
-        server = _find_server(settings)
+        server = _find_server(config, settings)
     except (DatabaseUnreachable, ServerUnavailable) as error:
         why = str(error)
     else:
@@ -85,7 +86,7 @@ def provide_server(config: pytest.Config, settings: Settings) -> Iterator[Server
     pytest.fail(f"pgflow tests have no database server: {why}", pytrace=False)
 
 
-def _find_server(settings: Settings) -> Server:
+def _find_server(config: pytest.Config, settings: Settings) -> Server:
     from pgflow_mp import postgres
 
     if settings.dsn:
@@ -93,7 +94,15 @@ def _find_server(settings: Settings) -> Server:
     if settings.reuse:
         return postgres.reused(settings.server)
     options: dict[str, Any] = {"image": settings.image} if settings.image else {}
+    if settings.server == "docker" and hasattr(config, "workerinput"):
+        options["meeting"] = _shared_folder(config)
     return postgres.start(settings.server, durable=False, **options)
+
+
+def _shared_folder(config: pytest.Config) -> Path:
+    """Return the temporary folder that the workers of one xdist session have in common; each has one inside."""
+    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined] # noqa: SLF001
+    return factory.getbasetemp().parent
 
 
 @contextmanager

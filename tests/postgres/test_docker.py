@@ -1,6 +1,8 @@
 """Run by ci/docker, which starts a Docker engine and makes the image."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,68 @@ def test_the_container_of_a_killed_owner_goes_with_the_next_start(engine):
             assert len(names(engine) - before) == 2
         assert ask(alive.dsn, "select 1") == 1
     assert names(engine) == before
+
+
+MEMBER = """
+import sys
+from pathlib import Path
+from pgflow_mp.postgres import start
+server = start("docker", image=sys.argv[1], meeting=Path(sys.argv[2]))
+print(server.dsn, flush=True)
+input()
+"""
+
+
+def test_those_who_meet_share_a_container_and_the_last_one_removes_it(engine, tmp_path):
+    before = names(engine)
+    with start("docker", image=IMAGE, meeting=tmp_path) as first, python(MEMBER, IMAGE, tmp_path) as other:
+        assert told(other) == first.dsn
+        assert len(names(engine) - before) == 1
+        first.stop()
+        with start("docker", image=IMAGE):  # its sweep leaves alone what somebody still shares
+            assert ask(first.dsn, "select 1") == 1
+        other.communicate("\n", timeout=60)
+        assert names(engine) == before
+    with start("docker", image=IMAGE, meeting=tmp_path) as again:
+        assert again.dsn != first.dsn
+    assert names(engine) == before
+
+
+def test_what_all_who_met_left_is_swept_when_they_are_killed(engine, tmp_path):
+    before = names(engine)
+    with python(MEMBER, IMAGE, tmp_path) as first, python(MEMBER, IMAGE, tmp_path) as second:
+        assert told(first) == told(second)
+        for member in (first, second):
+            member.kill()
+            member.wait(timeout=30)
+    with start("docker", image=IMAGE):
+        assert len(names(engine) - before) == 1
+    with start("docker", image=IMAGE, meeting=tmp_path) as server:
+        assert ask(server.dsn, "select 1") == 1
+    assert names(engine) == before
+
+
+def test_the_workers_of_xdist_share_a_container(engine, tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import pytest\n\n"
+        "@pytest.mark.parametrize('turn', range(4))\n"
+        "def test_it(pgflow_server, pgflow_conn, worker_id, turn):\n"
+        "    print('server', worker_id, pgflow_server.dsn)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-rA", "-n", "2", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "--pgflow-server=docker", f"--pgflow-image={IMAGE}"],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PGFLOW_TEST_DSN"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("server ")]
+    assert {line[1] for line in lines} == {"gw0", "gw1"}
+    assert len({line[2] for line in lines}) == 1
 
 
 def test_a_container_removed_by_someone_else_is_no_error_at_stop(engine):

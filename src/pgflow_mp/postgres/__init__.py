@@ -44,6 +44,7 @@ def start(
     data_dir: Path | None = None,
     image: str = DEFAULT_IMAGE,
     settings: Mapping[str, str] | None = None,
+    meeting: Path | None = None,
 ) -> Server:
     """Start a Postgres server; use the result in a ``with`` block or call its `stop`.
 
@@ -55,6 +56,8 @@ def start(
             in a temporary folder (in memory, where Linux has room for it) and go at `stop`. Not for ``docker``.
         image: Of the container, for ``docker``.
         settings: Server settings that go before ours, such as ``{"max_connections": "300"}``.
+        meeting: For ``docker``: a folder of this user alone; processes that name the same one share a container,
+            which goes when the last of them stops it.
 
     Raises:
         ServerUnavailable: No server; lists what was tried, and why each failed.
@@ -70,7 +73,7 @@ def start(
             if each == "docker":
                 from pgflow_mp.postgres.docker import start_docker
 
-                return start_docker(image, settings or {})
+                return start_docker(image, settings or {}, meeting)
             return start_local(each, durable=durable, data_dir=data_dir, settings=settings or {})
         except Unavailable as reason:
             attempts.append((each, str(reason)))

@@ -3,6 +3,9 @@
 The container's data are in memory and go with it. testcontainers' reaper is off (decision D-29: it is
 a second container that hangs in its own ways); the folder of ours that names the container has the
 same owner lock as that of any throw-away server, and the next start removes containers whose owner died.
+
+Processes that name the same meeting folder share a container: the first one starts it, the others take a share of
+its owner lock, and whoever gets that lock alone at the end is the last one and removes it.
 """
 
 from __future__ import annotations
@@ -10,20 +13,25 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import json
+import os
 import secrets
 import time
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.errors import DatabaseUnreachable
 from pgflow_mp.postgres import folders
 from pgflow_mp.postgres.dsn import from_dsn
+from pgflow_mp.postgres.locks import FileLock
 from pgflow_mp.postgres.server import Server
 from pgflow_mp.postgres.settings import as_arguments, defaults
 from pgflow_mp.postgres.unavailable import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 DATA = "/pgflow-mp"
 """Folder in the container, in memory. Not the image's own, which is a volume on disk."""
@@ -31,15 +39,20 @@ DATA = "/pgflow-mp"
 READY_SECONDS = 120.0
 
 
-def start_docker(image: str, settings: Mapping[str, str]) -> Server:
+def start_docker(image: str, settings: Mapping[str, str], meeting: Path | None = None) -> Server:
     """Start a container of `image`, which behaves like the official ``postgres`` image.
+
+    Args:
+        image: The image.
+        settings: Server settings that go before ours.
+        meeting: A folder of this user alone; whoever names the same one shares one container.
 
     Raises:
         Unavailable: No testcontainers, no Docker engine, no such image, or no server in it.
     """
     with _quiet():
         try:
-            return _start(image, settings)
+            return _start(image, settings) if meeting is None else _meet(image, settings, meeting)
         except (Unavailable, DatabaseUnreachable) as reason:
             text = f"{reason}{_notes(reason)}"
         except Exception as error:  # noqa: BLE001 - docker, requests and testcontainers each raise their own
@@ -48,6 +61,78 @@ def start_docker(image: str, settings: Mapping[str, str]) -> Server:
 
 
 def _start(image: str, settings: Mapping[str, str]) -> Server:
+    return _started(image, settings).server()
+
+
+def _meet(image: str, settings: Mapping[str, str], meeting: Path) -> Server:
+    """Join the container that somebody started for this meeting, or start it."""
+    note = meeting / "pgflow-docker"
+    with _changing(meeting):
+        with contextlib.suppress(FileNotFoundError):  # nobody was here, or all were killed and what they left is swept
+            return _join(json.loads(note.read_text()), meeting)
+        started = _started(image, settings)
+        with open(note, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:  # it holds a password
+            json.dump({"folder": str(started.folder.path), "dsn": started.dsn, "version": started.version}, file)
+    return started.server(lambda: _leave(started.folder, meeting))
+
+
+def _join(told: Mapping[str, str], meeting: Path) -> Server:
+    path = Path(told["folder"])
+    owned = FileLock(path / folders.OWNER, create=False)
+    owned.share()
+    folder = folders.Folder(path, owned)
+    return Server(dsn=told["dsn"], kind="docker", version=told["version"], stop=lambda: _leave(folder, meeting))
+
+
+def _leave(folder: folders.Folder, meeting: Path) -> None:
+    """Give up our share; remove the container if nobody else has one."""
+    with _quiet(), _changing(meeting):
+        if folder.owned.try_alone():
+            (meeting / "pgflow-docker").unlink(missing_ok=True)
+            _remove_container((folder.path / folders.CONTAINER).read_text())
+            folder.remove()
+        else:
+            folder.owned.close()
+
+
+def _changing(meeting: Path) -> FileLock:
+    return FileLock(meeting / "pgflow-docker.lock").alone(2 * READY_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A container that we started.
+
+    Attributes:
+        folder: The folder that names it.
+        container: What testcontainers has of it.
+        dsn: Its server.
+        version: That of its server.
+        removal: Removes container and folder.
+    """
+
+    folder: folders.Folder
+    container: Any
+    dsn: str
+    version: str
+    removal: contextlib.ExitStack
+
+    def server(self, stop: Callable[[], None] | None = None) -> Server:
+        """Return the handle of its server, by default one that removes the container."""
+        return Server(
+            dsn=self.dsn,
+            kind="docker",
+            version=self.version,
+            stop=stop or self._remove,
+            log_tail=lambda lines: _log_tail(self.container, lines),
+        )
+
+    def _remove(self) -> None:
+        with _quiet():
+            self.removal.close()
+
+
+def _started(image: str, settings: Mapping[str, str]) -> _Started:
     container_class, config = _testcontainers()
     _sweep()
     with contextlib.ExitStack() as started:
@@ -59,19 +144,7 @@ def _start(image: str, settings: Mapping[str, str]) -> Server:
         with _without_reaper(config):
             container.start()
         server = _wait_until_ready(container)
-        kept = started.pop_all()
-
-    def end() -> None:
-        with _quiet():
-            kept.close()
-
-    return Server(
-        dsn=server.dsn,
-        kind="docker",
-        version=server.version,
-        stop=end,
-        log_tail=lambda lines: _log_tail(container, lines),
-    )
+        return _Started(folder, container, server.dsn, server.version, started.pop_all())
 
 
 def _container(container_class: Any, image: str, name: str, settings: Mapping[str, str]) -> Any:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from pgflow_mp import Flow, map_step, step
+from pgflow_mp import Flow, FlowDefinition, map_step, step
 from pgflow_mp.core.queries.tasks import settle_tasks
 from pgflow_mp.errors import InvalidInput, RunFailed, RunTimeout, StepNotFound
 from pytest_pgflow import FlowFailed, _settling, dies, disconnects, fails, forgets, hangs, lags
@@ -248,6 +248,27 @@ def test_many_runs_start_at_once_and_come_back_in_order(flow_runner, executor):
     runs = flow_runner.run_many(Double, [1, 2, 3])
     assert [run.output for run in runs] == [{"double": 2}, {"double": 4}, {"double": 6}]
     assert len({run.run_id for run in runs}) == 3
+
+
+def double(flow_input):
+    return flow_input["n"] * 2
+
+
+def half(double):
+    return double // 2
+
+
+@both
+def test_a_flow_of_plain_data_runs_like_a_class(flow_runner, executor):
+    flow = FlowDefinition.from_data(
+        "plain", [{"slug": "double", "handler": double}, {"slug": "half", "deps": ["double"], "handler": half}]
+    )
+    run = flow_runner.run(flow, {"n": 21})
+    assert run.output == {"half": 21}
+    assert [span.step for span in run.timeline] == ["double", "half"]
+    assert all(step.seconds is not None for step in run.steps.values())
+    assert flow_runner.run(flow, {"n": 1}, replace={"double": 8}).output == {"half": 4}
+    assert flow_runner.step(flow, "half", double=8) == 4
 
 
 @both

@@ -73,6 +73,13 @@ def test_functions_of_another_version_are_told(doctor, pgflow_conn):
     assert finding["command"] == "pgflow-mp install"
 
 
+def test_a_database_that_an_older_version_installed_is_told_to_be_brought_up_to_date(doctor, pgflow_conn):
+    pgflow_conn.execute("drop function pgflow_mp.installation()")
+    (finding,) = found(doctor("--json", code=1))["trouble", "installation"]
+    assert "has the functions of another version of pgflow-mp" in finding["text"]
+    assert finding["command"] == "pgflow-mp install"
+
+
 def test_a_transaction_that_is_open_for_long_is_told(doctor, pgflow_dsn, monkeypatch):
     from pgflow_mp.cli import examination
 

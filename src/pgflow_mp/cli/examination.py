@@ -21,6 +21,7 @@ from pgflow_mp.core.queries.health import findings
 from pgflow_mp.core.queries.repair import repair
 from pgflow_mp.core.queries.retention import get_retention
 from pgflow_mp.core.queries.schedules import list_schedules
+from pgflow_mp.core.refusals import not_installed
 from pgflow_mp.errors import NotInstalled, NotPermitted
 from pgflow_mp.rules import counted
 
@@ -66,8 +67,11 @@ def examine(db: Session) -> Iterator[Finding]:
     yield _rights(around)
     try:
         report = judge(db.ask(findings(), "checking the health"))
-    except (NotInstalled, NotPermitted) as error:
-        yield Finding("trouble", "installation", str(error), _install_command(error))
+    except NotInstalled:
+        yield Finding("trouble", "installation", str(not_installed(db.conn)), "pgflow-mp install")
+        return
+    except NotPermitted as error:
+        yield Finding("trouble", "rights", str(error))
         return
     yield from (Finding("trouble", "flows", problem) for problem in report.problems)
     yield from _flows(report)
@@ -76,10 +80,6 @@ def examine(db: Session) -> Iterator[Finding]:
     yield from _workers(report)
     yield from _rows(db)
     yield from _transactions(db)
-
-
-def _install_command(error: Exception) -> str | None:
-    return "pgflow-mp install" if isinstance(error, NotInstalled) else None
 
 
 def _server(around: Surroundings) -> Finding:

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from pgflow_mp.executors import Completed, Failed
+from pgflow_mp.executors.process import nursery
 
 from .harness import Crew, call_of, is_alive, play, wait_until
 
@@ -257,3 +258,39 @@ def test_a_fork_server_that_dies_with_many_children_under_way_is_one_failed_star
             await crew.pool.close(0)
 
     asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_a_pool_that_has_worked_outlives_starts_that_failed_with_their_fork_server(tmp_path, monkeypatch):
+    """So many failed starts in a row break a pool (here: one), but not where the children had no part in them."""
+    obstacle = tmp_path / "obstacle"
+    started = tmp_path / "started"
+    (tmp_path / "sometimes_slow.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        f"obstacle, started = Path({str(obstacle)!r}), Path({str(started)!r})\n"
+        "started.touch()\n"
+        "while obstacle.exists():\n"
+        "    time.sleep(0.01)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(nursery, "MAX_FAILED_STARTS", 1)
+
+    async def kill_the_server(crew):
+        from pgflow_mp.executors.process import launch
+
+        await crew.until(started.exists)
+        started.unlink()
+        (server,) = [s for key, s in launch._servers.items() if key[1] == ("sometimes_slow",)]
+        os.kill(server._forkserver_pid, signal.SIGKILL)
+
+    async def scenario(crew):
+        obstacle.touch()
+        await kill_the_server(crew)
+        (pid,) = crew.pool.pids
+        os.kill(pid, signal.SIGKILL)
+        await kill_the_server(crew)
+        obstacle.unlink()
+        assert await crew.output(double, 1) == 2
+
+    play(scenario, size=1, preload=["sometimes_slow"])

@@ -323,7 +323,7 @@ class LoopPool(Household):
         load = self._loads.pop(child, {})
         self._home.bury(child)
         if state is State.STARTING:
-            self._home.failed(error, began=child.began)
+            self._home.failed(error, began=child.began, explained=code is not None)
         elif state is State.IDLE:
             logger.warning("an idle child ended: %s", error)
             self._replace(pause=not child.tasks)

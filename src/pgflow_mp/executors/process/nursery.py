@@ -2,7 +2,8 @@
 
 A child that dies is replaced at once. One that dies before its first word, or says nothing for `start_timeout`,
 is a failed start; three in a row break the pool, with the child's own words as the reason, because the fourth
-would only repeat them.
+would only repeat them. Where nobody knows how it ended, its fork server was killed under it, which says nothing about
+the child: if children have started before, ten in a row are borne.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pgflow_mp.pool")
 
 MAX_FAILED_STARTS = 3
+MAX_UNEXPLAINED_STARTS = 10
 _PAUSE = 0.5  # seconds before the next try where the system, or a death without cause, says no
 
 
@@ -83,7 +85,9 @@ class Nursery:
         self._watcher = watcher
         self._sink = sink
         self._on_broken = on_broken
-        self._failed_starts = 0
+        self._failed_starts = 0  # in a row
+        self._unexplained = 0  # of these
+        self._have_started = False
         self._last_failure = -math.inf
         self._missing: dict[str, str] = {}
 
@@ -95,7 +99,8 @@ class Nursery:
         try:
             child.start(self._recipe.method, self._recipe.preload, self._recipe.module)
         except (OSError, EOFError) as error:  # no room for a process; the fork server went away
-            self.failed(f"{type(error).__name__}: {error}", pause=True)
+            lost = isinstance(error, (EOFError, ConnectionError))
+            self.failed(f"{type(error).__name__}: {error}", pause=True, explained=not lost)
             return
         self.children.add(child)
         child.set_timer(self._recipe.start_timeout, self._give_up)
@@ -112,7 +117,8 @@ class Nursery:
         """Take note of a child's first word."""
         child.pid = hello["pid"]
         child.stop_timer()
-        self._failed_starts = 0
+        self._failed_starts = self._unexplained = 0
+        self._have_started = True
         for module, reason in hello["preload_failures"].items():
             if self._missing.get(module) != reason:
                 self._missing[module] = reason
@@ -123,7 +129,7 @@ class Nursery:
         self.children.discard(child)
         child.close()
 
-    def failed(self, reason: str, *, began: float | None = None, pause: bool = False) -> None:
+    def failed(self, reason: str, *, began: float | None = None, pause: bool = False, explained: bool = True) -> None:
         """Count a failed start, and try again or break.
 
         Args:
@@ -131,20 +137,28 @@ class Nursery:
             began: When it was started (loop time). Children that were under way together when the last failure was
                 met share its cause (their fork server was killed): only a start after it is another try.
             pause: Whether to wait before the next try.
+            explained: Whether it is known how it ended.
         """
         if began is not None and began < self._last_failure:
             self.replace(pause=True)
             return
         self._last_failure = self._loop.time()
         self._failed_starts += 1
-        if self._failed_starts < MAX_FAILED_STARTS:
-            self.replace(pause=pause)
+        self._unexplained += not explained
+        if self._failed_starts < self._most_failed_starts:
+            self.replace(pause=pause or not explained)
         elif self.broken is None and not self.is_closed:
             self.broken = PoolBroken(
-                f"no child process can be started: {MAX_FAILED_STARTS} in a row ended before they were ready. "
+                f"no child process can be started: {self._failed_starts} in a row ended before they were ready. "
                 f"The last one: {reason}"
             )
             self._on_broken(self.broken)
+
+    @property
+    def _most_failed_starts(self) -> int:
+        if self._have_started and self._unexplained == self._failed_starts:
+            return MAX_UNEXPLAINED_STARTS
+        return MAX_FAILED_STARTS
 
     def close(self) -> None:
         """End what is left, without a word."""

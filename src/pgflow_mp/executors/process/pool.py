@@ -235,7 +235,7 @@ class ProcessPool(Household):
         call = self._take_call(child)
         self._home.bury(child)
         if state is State.STARTING:
-            self._home.failed(error, began=child.began)
+            self._home.failed(error, began=child.began, explained=code is not None)
         elif state is IDLE:
             self._idle.remove(child)
             logger.warning("an idle child ended: %s", error)

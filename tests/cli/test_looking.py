@@ -85,6 +85,10 @@ def test_flows_are_listed_with_their_live_workers_and_latest_run(look, shop):
     assert [step["slug"] for step in listed["steps"]] == ["articles", "price", "gift", "total"]
 
 
+def test_slugs_alone_are_for_scripts(look):
+    assert look("flows", "--slugs").stdout == "shop\n"
+
+
 def test_a_flow_is_described_with_what_its_steps_wait_for_and_inherit(look):
     text = look("flows", "shop").stdout
     assert text.startswith("shop: a flow of 4 steps, queue shop, made ")

@@ -13,7 +13,7 @@ from pgflow_mp.cli.naming import stored_flow
 from pgflow_mp.cli.objects import as_json
 from pgflow_mp.cli.output import Column, print_json, print_line, print_table
 from pgflow_mp.cli.words import moment, status_text
-from pgflow_mp.core.queries.definitions import flow_activity, list_flows
+from pgflow_mp.core.queries.definitions import flow_activity, list_flows, list_slugs
 from pgflow_mp.core.queries.schedules import paused_flows
 from pgflow_mp.rules import counted
 
@@ -50,7 +50,10 @@ _STEP_COLUMNS = (
 def run(arguments: argparse.Namespace) -> int:
     """List or describe."""
     with session(arguments) as db:
-        if arguments.flow is None:
+        if arguments.slugs:
+            for slug in db.ask(list_slugs()):
+                print_line(slug)
+        elif arguments.flow is None:
             _list(db, json=arguments.json)
         else:
             _describe(stored_flow(db, arguments.flow), json=arguments.json)

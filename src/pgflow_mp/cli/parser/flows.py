@@ -17,7 +17,8 @@ steps, what they wait for, their options.
 _FLOWS_EXAMPLES = """\
   pgflow-mp flows                                         all flows
   pgflow-mp flows process_order                           one flow with its steps
-  pgflow-mp flows --json | jq -r '.[].slug'               the slugs
+  pgflow-mp flows --slugs                                 their slugs, one a line
+  pgflow-mp flows --json | jq '.[] | select(.live_workers == 0) | .slug'
 """
 
 _GRAPH = """\
@@ -47,6 +48,7 @@ def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add the commands."""
     flows = command(commands, "flows", "list flows, or describe one", _FLOWS, _FLOWS_EXAMPLES)
     flows.add_argument("flow", nargs="?", metavar="FLOW", help="the flow's slug; left out: all flows")
+    flows.add_argument("--slugs", action="store_true", help="print the slugs of all flows and nothing else")
     add_database(flows)
 
     graph = command(commands, "graph", "draw a flow as Mermaid or SVG", _GRAPH, _GRAPH_EXAMPLES)

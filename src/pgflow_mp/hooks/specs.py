@@ -144,7 +144,7 @@ def pgflow_task_retried(task: TaskInfo, error: str, reason: FailureReason, secon
     Args:
         task: The attempt that failed.
         error: As the database has it: what happened in the first line, a bounded traceback below.
-        reason: Whether the handler raised, ran out of time, lost its process, or returned what is no JSON.
+        reason: `raised`, `timeout`, `lost` (its process), `input` or `output` (too large, or no JSON), `cancelled`.
         seconds: How long it ran.
         delay: Seconds until the next attempt may start.
     """
@@ -160,7 +160,7 @@ def pgflow_task_failed(task: TaskInfo, error: str, reason: FailureReason, second
     Args:
         task: Its last attempt.
         error: As the database has it: what happened in the first line, a bounded traceback below.
-        reason: Whether the handler raised, ran out of time, lost its process, or returned what is no JSON.
+        reason: `raised`, `timeout`, `lost` (its process), `input` or `output` (too large, or no JSON), `cancelled`.
         seconds: How long it ran; 0.0 for an attempt whose worker was lost, which another worker ended.
     """
 
@@ -305,7 +305,7 @@ def pgflow_retry_delay(task: TaskInfo, error: str, reason: FailureReason, delay:
     Args:
         task: The attempt that failed.
         error: What happened in the first line, a bounded traceback below.
-        reason: Whether the handler raised, ran out of time, lost its process, or returned what is no JSON.
+        reason: `raised`, `timeout`, `lost` (its process), `input` or `output` (too large, or no JSON), `cancelled`.
         delay: Seconds that the task waits if no plugin has an answer, as far as this worker's code knows.
 
     Returns:

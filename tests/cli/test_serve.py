@@ -178,3 +178,44 @@ def test_the_log_as_json_has_an_object_on_each_line(serve):
     assert lines[0]["message"] == "greet: compiled"
     assert lines[-1]["message"] == "stopped, nothing is left claimed"
     assert {line["level"] for line in lines} == {"INFO"}
+
+
+HANDLERS = """
+from pgflow_mp import handles
+
+
+@handles("greet")
+def greet(flow_input):
+    return "{greeting} " + flow_input["name"]
+"""
+
+
+def test_flows_made_at_run_time_are_served_by_handlers_that_a_reload_replaces(serve, folder, pgflow):
+    (folder / "handlers.py").write_text(HANDLERS.replace("{greeting}", "Hello"))
+    pgflow.upsert_flow("tenant", [{"slug": "greet"}])
+    worker = serve("--handlers", "handlers.py")
+    assert pgflow.start_flow_sync("tenant", {"name": "Ada"}, timeout=30).output == {"greet": "Hello Ada"}
+    (folder / "handlers.py").write_text(HANDLERS.replace("{greeting}", "Good day"))
+    worker.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 30
+    while (output := pgflow.start_flow_sync("tenant", {"name": "Ada"}, timeout=30).output)["greet"] != "Good day Ada":
+        assert time.monotonic() < deadline, output
+    worker.send_signal(signal.SIGTERM)
+    _, log = worker.communicate(timeout=30)
+    assert worker.returncode == 0, log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["serve"], "name a module with flows, or with --handlers one"),
+        (
+            ["serve", "--handlers", "greet.py"],
+            "greet.py has no handlers: a handler is a function with",
+        ),
+    ],
+)
+def test_a_worker_with_nothing_to_serve_is_refused(folder, monkeypatch, capsys, pgflow_dsn, arguments, says):
+    monkeypatch.chdir(folder)
+    assert main([*arguments, "--dsn", pgflow_dsn]) == 2
+    assert says in capsys.readouterr().err

@@ -66,10 +66,13 @@ def test_shown_runs_give_the_shown_output(name, tmp_path, pgflow_dsn):
     assert ran
 
 
-def test_definitions_in_flows_md_are_valid(tmp_path):
+def test_definitions_in_flows_md_are_valid_and_its_program_runs(tmp_path, pgflow_dsn):
+    printed = ""
     for block in blocks(ROOT / "docs/flows.md", "python"):
-        done = run([sys.executable, "-c", block.text], tmp_path)
+        done = run([sys.executable, "-c", block.text], tmp_path, PGFLOW_DSN=pgflow_dsn)
         assert done.returncode == 0, f"{block.place}: {done.stderr}"
+        printed += done.stdout
+    assert printed == "compiled {'tell': ['fetch']}\n"
 
 
 def test_the_tour_of_the_readme_from_install_to_a_served_run(tmp_path, empty_dsn):

@@ -8,13 +8,14 @@ names; imported ones count, so a package can gather its flows in one place. Ever
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli.exits import UsageError
 from pgflow_mp.cli.importing import import_file, import_module
 from pgflow_mp.definition import FlowDefinition
 from pgflow_mp.flow import Flow, FlowType
 from pgflow_mp.jobs import Job
+from pgflow_mp.registry import NamedHandler
 from pgflow_mp.rules import did_you_mean
 
 if TYPE_CHECKING:
@@ -97,6 +98,25 @@ def load_all(texts: Iterable[str]) -> list[NamedFlow]:
             if known.definition is not flow.definition:
                 raise UsageError(_two_with_one_slug(known, flow))
     return list(found.values())
+
+
+def load_handlers(texts: Iterable[str]) -> dict[str, NamedHandler[..., Any]]:
+    """The handlers that modules, or files, name with `@handles`, by their names.
+
+    Raises:
+        UsageError: No such module, one without handlers, or two handlers of one name.
+    """
+    found: dict[str, NamedHandler[..., Any]] = {}
+    for text in texts:
+        is_path = text.endswith(".py") or "/" in text
+        module = import_file(text) if is_path else import_module(text)
+        named = [value for value in vars(module).values() if isinstance(value, NamedHandler)]
+        if not named:
+            raise UsageError(f"{text} has no handlers: a handler is a function with @pgflow_mp.handles")
+        for one in named:
+            if found.setdefault(one.name, one) is not one:
+                raise UsageError(f"there are two handlers of the name `{one.name}`; the second is in {text}")
+    return found
 
 
 def flows_in(module: ModuleType) -> list[NamedFlow]:

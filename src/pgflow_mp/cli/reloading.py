@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pgflow_mp
-from pgflow_mp.cli.loading import load_all, modules_of
+from pgflow_mp.cli.loading import load_all, load_handlers, modules_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -38,18 +38,22 @@ class Code:
 
     Args:
         targets: As typed: ``app.flows``, ``flows.py:Greet``.
+        handler_modules: As typed: ``app.handlers``, ``handlers.py``; for flows that are made at run time.
 
     Attributes:
         flows: What was loaded last.
+        handlers: The same, by name.
 
     Raises:
         UsageError: As in `load_all`.
     """
 
-    def __init__(self, targets: Sequence[str]) -> None:
+    def __init__(self, targets: Sequence[str], handler_modules: Sequence[str] = ()) -> None:
         self._targets = targets
+        self._handler_modules = handler_modules
         before = set(sys.modules)
         self.flows = load_all(targets)
+        self.handlers = load_handlers(handler_modules)
         self._brought = set(sys.modules) - before
 
     @contextmanager
@@ -63,17 +67,20 @@ class Code:
         try:
             before = set(sys.modules)
             flows = load_all(self._targets)
+            handlers = load_handlers(self._handler_modules)
             brought = set(sys.modules) - before
             yield flows
         except BaseException:
             self._take_out()
             sys.modules.update(old)
             raise
-        self.flows, self._brought = flows, self._brought | brought
+        self.flows, self.handlers, self._brought = flows, handlers, self._brought | brought
 
     def _take_out(self) -> dict[str, ModuleType]:
         """Remove the user's modules from the table of modules; return them."""
-        packages = {module.partition(".")[0] for module in modules_of(flow.definition for flow in self.flows)}
+        modules = modules_of(flow.definition for flow in self.flows)
+        modules += [named.source.partition(":")[0] for named in self.handlers.values() if named.source]
+        packages = {module.partition(".")[0] for module in modules}
         theirs = {
             name: module
             for name, module in sys.modules.copy().items()

@@ -11,13 +11,13 @@ import asyncio
 import logging
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.cli import logs
 from pgflow_mp.cli.compile import compile_all, describe, refuse
 from pgflow_mp.cli.database import named
 from pgflow_mp.cli.endpoints import Endpoints
-from pgflow_mp.cli.exits import FAILED, OK, sentence_of
+from pgflow_mp.cli.exits import FAILED, OK, UsageError, sentence_of
 from pgflow_mp.cli.loading import modules_of
 from pgflow_mp.cli.plugins import load as load_plugins
 from pgflow_mp.cli.probes import Probes
@@ -29,10 +29,11 @@ from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Iterator
 
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.hooks.manager import Plugins
+    from pgflow_mp.registry import NamedHandler
 
 logger = logging.getLogger("pgflow_mp.serve")
 
@@ -43,7 +44,9 @@ _DEFAULTED = ("loops", "tasks_per_loop", "threads", "max_payload", "unknown_step
 def run(arguments: argparse.Namespace) -> int:
     """Compile or verify the flows, then work until stopped."""
     plugins = load_plugins(arguments)
-    code = Code(arguments.modules)
+    if not arguments.modules and not arguments.handlers:
+        raise UsageError("name a module with flows, or with --handlers one for flows that are made at run time")
+    code = Code(arguments.modules, arguments.handlers)
     with named(arguments) as dsn:
         return _work(arguments, dsn, code, plugins)
 
@@ -74,6 +77,7 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: P
     worker = Worker(
         dsn,
         definitions,
+        handlers=code.handlers if arguments.handlers else None,
         processes=arguments.processes,
         grace=arguments.grace,
         poll_interval=arguments.poll_interval,
@@ -81,7 +85,7 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: P
         listen_dsn=arguments.listen_dsn,
         max_tasks_per_child=arguments.max_tasks_per_child,
         max_memory_per_child=arguments.max_memory_per_child,
-        preload=modules_of(definitions),
+        preload=sorted({*modules_of(definitions), *_modules_of(code.handlers.values())}),
         name="pgflow-mp serve",
         plugins=plugins,
         **{option: value for option in _DEFAULTED if (value := getattr(arguments, option)) is not None},
@@ -97,6 +101,10 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: P
         reloading.cancel()
         await asyncio.wait([reloading])
     return worker.left_claimed
+
+
+def _modules_of(handlers: Iterable[NamedHandler[..., Any]]) -> Iterator[str]:
+    return (named.source.partition(":")[0] for named in handlers if named.source)
 
 
 @asynccontextmanager
@@ -147,7 +155,8 @@ class Reloader:
             logger.info("SIGHUP: loading the code again")
             try:
                 # In a thread: imports take their time, and the worker must beat meanwhile.
-                await self._worker.reload(await asyncio.to_thread(self._load))
+                flows = await asyncio.to_thread(self._load)
+                await self._worker.reload(flows, self._code.handlers)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the new code, the old one works on
                 logger.error("not reloaded, the code of before works on: %s", sentence_of(error))  # noqa: TRY400
 

@@ -76,6 +76,17 @@ class DynamicFlows:
         """The slugs of the flows that are served."""
         return frozenset(self._served)
 
+    async def replace(self, handlers: Mapping[str, NamedHandler[..., Any]]) -> None:
+        """Go on with these handlers, in all flows.
+
+        Raises:
+            psycopg.Error: As for `follow`; it is done at the next look.
+        """
+        self._handlers = handlers
+        self._known = Listing()
+        self._revisions = dict.fromkeys(self._revisions, -1)
+        await self.follow()
+
     def wake(self) -> None:
         """Look now: something has changed."""
         self._wake.set()

@@ -267,7 +267,7 @@ class Worker:
         """How many tasks it holds; after the end, those that it could not give back: recovery will (D-3)."""
         return len(self._holding)
 
-    async def reload(self, flows: Sequence[FlowDefinition]) -> None:
+    async def reload(self, flows: Sequence[FlowDefinition], handlers: Handlers = ()) -> None:
         """Go on with flows as they are in the code now, in children that import it anew; no task is lost.
 
         Tasks under way finish in the children that have them. Flows that are new are taken up; of flows that are
@@ -275,6 +275,7 @@ class Worker:
 
         Args:
             flows: All flows to work on from now on; each is compiled in the database.
+            handlers: All handlers for flows that are made at run time, where the worker was made with some.
 
         Raises:
             psycopg.Error: New flows cannot be registered; nothing has changed.
@@ -300,6 +301,8 @@ class Worker:
             else:
                 self._claimer.leave(slug)
         self._fleet.reload()
+        if self._dynamic is not None:
+            await self._dynamic.replace(registered(handlers))
         self._claimer.wake()
         logger.info("the code is loaded again; children are replaced as they become free")
 

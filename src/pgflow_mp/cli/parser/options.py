@@ -56,11 +56,11 @@ def command(
     return made
 
 
-def add_modules(command: ArgumentParser) -> None:
-    """One or more targets."""
+def add_modules(command: ArgumentParser, *, needed: bool = True) -> None:
+    """Targets; one at least where they are needed."""
     command.add_argument(
         "modules",
-        nargs="+",
+        nargs="+" if needed else "*",
         metavar="MODULE",
         help="a module (app.flows) or a file (flows.py); MODULE:Flow for one flow",
     )

@@ -71,6 +71,7 @@ code again, in fresh children; no task is lost.
 _SERVE_EXAMPLES = """\
   pgflow-mp serve app.flows --processes 4                 all flows of a module, four tasks at a time
   pgflow-mp serve app.flows:ProcessOrder reports.py       one flow of a module, and those of a file
+  pgflow-mp serve --handlers app.handlers                 flows that are made at run time (upsert_flow)
 """
 
 
@@ -130,7 +131,11 @@ def _add_serve(commands: _SubParsersAction[ArgumentParser]) -> None:
         commands, "serve", "run a worker for flows until stopped", _SERVE, _SERVE_EXAMPLES,
         json="log as JSON lines: one object a record; docs/cli.md lists the keys",
     )  # fmt: skip
-    add_modules(serve)
+    add_modules(serve, needed=False)
+    serve.add_argument(
+        "--handlers", action="append", default=[], metavar="MODULE",
+        help="serve flows that are made at run time too, with the handlers of this module; may be repeated",
+    )  # fmt: skip
     add_database(serve)
     add_processes(serve)
     add_plugins(serve)

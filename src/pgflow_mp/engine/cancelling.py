@@ -49,6 +49,7 @@ class Canceller:
         self._fleet = fleet
         self._holding = holding
         self._wake = asyncio.Event()
+        self._told: set[TaskCall] = set()  # a thread may run on for long
 
     def heard(self, payload: str) -> None:
         """Look soon if the announcement may concern us: it lists ids of runs, or nothing where they were too many."""
@@ -82,11 +83,15 @@ class Canceller:
             psycopg.Error: The database cannot tell now.
         """
         calls = self._fleet.calls()
+        self._told.intersection_update(calls)
         if not calls:
             return
         keys = [key_of_call(call) for call in calls]
         for place in await self._link.run(lost_tasks(keys)):
-            self._fleet.cancel(calls[place])
-            logger.info(
-                "step `%s` of run %s is ended: its result is not wanted", keys[place].step_slug, keys[place].run_id
-            )
+            self._end(calls[place])
+
+    def _end(self, call: TaskCall) -> None:
+        self._fleet.cancel(call)
+        if call not in self._told:
+            self._told.add(call)
+            logger.info("the result of step `%s` of run %s is not wanted any more", call.step.slug, call.run_id)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgflow_mp.client.aio.reading import AsyncReading
-from pgflow_mp.client.arguments import (
-    run_id_of,
-)
+from pgflow_mp.client.arguments import run_id_of
 from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import RunNotFound, RunNotRetryable

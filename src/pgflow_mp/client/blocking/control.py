@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.client.arguments import (
-    run_id_of,
-)
+from pgflow_mp.client.arguments import run_id_of
 from pgflow_mp.client.blocking.reading import Reading
 from pgflow_mp.client.telling import is_committed
 from pgflow_mp.core.queries import runs

@@ -5,14 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from pgflow_mp.client.arguments import (
-    NO_INPUT,
-    FlowRef,
-    page_size,
-    run_filter,
-    run_id_of,
-    with_typed_output,
-)
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, page_size, run_filter, run_id_of, with_typed_output
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.pages import RunPage, place_after
 from pgflow_mp.core.queries import runs

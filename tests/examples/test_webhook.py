@@ -80,9 +80,8 @@ def test_the_installed_package_is_listed(installed, tmp_path):
 
 
 def test_an_installed_plugin_can_be_switched_off(installed, tmp_path):
-    for names in ("webhook", "*"):
-        env = {"PYTHONPATH": str(installed), "PGFLOW_DISABLE_PLUGINS": names}
-        assert "no plugins" in pgflow_mp("plugins", cwd=tmp_path, env=env).stdout
+    env = {"PYTHONPATH": str(installed), "PGFLOW_DISABLE_PLUGINS": "webhook"}
+    assert "no plugins" in pgflow_mp("plugins", cwd=tmp_path, env=env).stdout
 
 
 def test_a_failed_run_is_posted(installed, webhook, tmp_path, pgflow_dsn):
@@ -94,6 +93,7 @@ def test_a_failed_run_is_posted(installed, webhook, tmp_path, pgflow_dsn):
     assert message["seconds"] > 0
 
 
+@pytest.mark.slow
 def test_a_post_that_is_refused_is_logged_with_the_name_of_the_plugin_and_harms_nothing(
     installed, webhook, tmp_path, pgflow_dsn
 ):

@@ -87,3 +87,15 @@ def test_no_failure_waits_long_for_its_turn(monkeypatch):
     answers = asyncio.run(ask())
     assert answers[0] == 7.0
     assert answers[-1] is None
+
+
+def test_the_thread_ends_with_its_worker():
+    async def ask():
+        asked = Deciders(plugins(3))
+        assert await asked.retry_delay(**QUESTION) == 3.0
+        asked.close()
+        return asked
+
+    thread = asyncio.run(ask())._thread
+    thread.join(10)
+    assert not thread.is_alive()

@@ -180,9 +180,8 @@ class Worker:
                 "max_payload": max_payload,
             },
         )
-        self._settler = Settler(
-            self._links["settle"], self._holding, self._settled, self._announcer, Deciders(self._plugins)
-        )
+        self._deciders = Deciders(self._plugins)
+        self._settler = Settler(self._links["settle"], self._holding, self._settled, self._announcer, self._deciders)
         self._returner = Returner(self._links["settle"], self._holding)
         self._claimer = self._make_claimer(poll_interval, only_runs, unknown_step_timeout)
         self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
@@ -431,6 +430,7 @@ class Worker:
     async def _end_hooks(self) -> None:
         """Say the last word, and let the observers hear what is left; they have a thread, and the loop goes on."""
         self._observers.tell("pgflow_worker_stopped", worker=self._info, left_claimed=self.left_claimed)
+        self._deciders.close()
         await self._observers.close(OBSERVERS_SECONDS)
 
     def _registration(self, worker_ids: Mapping[str, UUID]) -> Statement[None]:

@@ -92,7 +92,7 @@ class Deciders:
         self._plugins = plugins
         self._turn = asyncio.Lock()
         self._hanging: Future[float | None] | None = None
-        self._questions: queue.SimpleQueue[tuple[Future[float | None], dict[str, Any]]] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[tuple[Future[float | None], dict[str, Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="pgflow-mp decisions", daemon=True)
 
     async def retry_delay(self, *, task: TaskInfo, error: str, reason: FailureReason, delay: float) -> float | None:
@@ -106,6 +106,10 @@ class Deciders:
             return await self._ask({"task": task, "error": error, "reason": reason, "delay": delay})
         finally:
             self._turn.release()
+
+    def close(self) -> None:
+        """End the thread, when it is through with what it was asked."""
+        self._questions.put(None)
 
     async def _ask(self, event: dict[str, Any]) -> float | None:
         if self._hanging is not None and not self._hanging.done():
@@ -124,8 +128,8 @@ class Deciders:
         return None
 
     def _run(self) -> None:
-        while True:
-            question, event = self._questions.get()
+        while (asked := self._questions.get()) is not None:
+            question, event = asked
             try:
                 question.set_result(retry_delay(self._plugins, **event))
             except BaseException as error:  # noqa: BLE001 - the thread must go on answering

@@ -88,6 +88,7 @@ def test_of_many_flows_those_that_stir_are_looked_into_and_some_in_turn(flows, p
     assert [look() for _ in range(3)] == [["one", "two"], ["two"], ["two", "three"]]
     execute(pgflow_conn, claim_tasks(list(SLUGS), [None] * 3, [1] * 3))
     pgflow_conn.execute("select pgmq.purge_queue('two')")
+    still.found_nothing(["two"])
     assert [look() for _ in range(3)] == [["one"], ["two"], ["three"]]
     still.forget(["three"])
     assert ask(pgflow_conn, {"three": still._marks.get("three", -1)}) == {"three": 0}

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgflow_mp.engine.occupancy import HORIZON_SECONDS, Occupancy, Room
-from pgflow_mp.engine.sources import key_of
+from pgflow_mp.engine.sources import key_of, step_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,18 +72,17 @@ class Appetite:
 
     def submitted(self, call: TaskCall) -> None:
         """Note a call that the executor has now. A step that never ran here makes its source unknown until it has."""
-        step = (call.flow.slug, call.step.slug)
-        usual = self._of_step.get(step, math.inf)
+        usual = self._of_step.get(step_key_of(call), math.inf)
         if usual is math.inf:
             self._of_source.pop(key_of(call), None)
         self._under_way[call.step.runs_in].enter(call, usual)
-        self._of_each[step] += 1
+        self._of_each[call.flow.slug, call.step.slug] += 1
 
     def finished(self, outcome: Outcome) -> None:
         """Note how long a call took."""
         call = outcome.call
         self.taken_back(call)
-        source, step = key_of(call), (call.flow.slug, call.step.slug)
+        source, step = key_of(call), step_key_of(call)
         self._of_source[source] = _average(self._of_source.get(source), outcome.seconds)
         self._of_step[step] = _average(self._of_step.get(step), outcome.seconds)
 

@@ -190,6 +190,8 @@ class Claimer:
         self.last_success = time.monotonic()
         served = Counter(self._source_of(task, wanted) for task in claimed)
         self._left_some = len(wanted) < len(asked) or not _found_all(served, wanted)
+        if not self._left_some:
+            self._stillness.found_nothing({source.flow_slug for source in wanted if not served[source]})
         if self._left_some:
             self._lookout.everywhere()
         self._sources.sort(key=served.__contains__)  # a stable sort: those that got nothing first

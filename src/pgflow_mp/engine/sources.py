@@ -33,6 +33,7 @@ class Source:
         is_rest: All steps but `steps`.
         weight: Children that a task takes.
         limit: The most tasks at once; None where there is no limit.
+        kin: Its handlers serve many flows (`registry`), so how long its tasks take is known from theirs.
     """
 
     flow_slug: str
@@ -42,11 +43,12 @@ class Source:
     is_rest: bool
     weight: int = 1
     limit: int | None = None
+    kin: bool = False
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Names it, also after the flow's other steps have changed."""
-        return (self.flow_slug, self.executor, self.alone)
+        """Names it, also after the flow's other steps have changed; all that are kin have one name."""
+        return ("" if self.kin else self.flow_slug, self.executor, self.alone)
 
     @property
     def filter(self) -> str | None:
@@ -62,7 +64,15 @@ class Source:
 
 def key_of(call: TaskCall) -> tuple[str, str, str]:
     """Return the key of the source of a call."""
-    return (call.flow.slug, *_kind(call.step))
+    executor, alone = _kind(call.step)
+    return ("" if call.step.is_registered and not alone else call.flow.slug, executor, alone)
+
+
+def step_key_of(call: TaskCall) -> tuple[str, str]:
+    """Return what the durations of a call's step are known by: the handler, where it serves many flows."""
+    if call.step.is_registered:
+        return ("", call.step.source or str(getattr(call.step.handler, "__qualname__", call.step.slug)))
+    return (call.flow.slug, call.step.slug)
 
 
 def sources_of(flow: FlowDefinition) -> list[Source]:
@@ -81,6 +91,7 @@ def sources_of(flow: FlowDefinition) -> list[Source]:
             is_rest=index == 0,
             weight=steps[0].processes or 1,
             limit=steps[0].concurrency,
+            kin=not alone and all(step.is_registered for step in flow.steps),
         )
         for index, ((executor, alone), steps) in enumerate(groups)
     ]

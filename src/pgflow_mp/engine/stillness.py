@@ -6,6 +6,8 @@ all (`pgflow_mp.stirred_flows`): a queue that was empty, and whose messages have
 empty still. That costs a hundredth of a millisecond a flow. A queue with messages that are only hidden (a retry, a
 delay) counts as stirred, so what becomes visible by itself is found as ever.
 
+A queue that has messages is not asked about again before a look into it has brought none.
+
 The answer is a hint: a message that was numbered early and committed late is missed by it. Such commits are announced;
 in case the announcement is lost, some queues are looked into at every time without asking, each in its turn.
 """
@@ -40,11 +42,17 @@ class Stillness:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._marks: dict[str, int] = {}
+        self._stirring: set[str] = set()
         self._turns: Iterator[str] = iter(())
         self._of: frozenset[str] = frozenset()
 
+    def found_nothing(self, flow_slugs: Collection[str]) -> None:
+        """A look into the queues of these flows has brought nothing: ask again whether they have messages."""
+        self._stirring.difference_update(flow_slugs)
+
     def forget(self, flow_slugs: Collection[str]) -> None:
         """Know nothing of these flows: their queues may be others now."""
+        self._stirring.difference_update(flow_slugs)
         for slug in flow_slugs:
             self._marks.pop(slug, None)
 
@@ -57,9 +65,11 @@ class Stillness:
         slugs = list(dict.fromkeys(source.flow_slug for source in sources))
         if len(slugs) <= FEW_FLOWS:
             return list(sources)
-        found = await self._link.run(stirred_flows(slugs, [self._marks.get(slug, -1) for slug in slugs]))
+        asked = [slug for slug in slugs if slug not in self._stirring]
+        found = await self._link.run(stirred_flows(asked, [self._marks.get(slug, -1) for slug in asked]))
         self._marks |= {slug: mark for slug, mark in found.items() if mark is not None}
-        looked_into = {slug for slug, mark in found.items() if mark is None} | set(self._in_turn(slugs))
+        self._stirring |= {slug for slug, mark in found.items() if mark is None}
+        looked_into = self._stirring.union(self._in_turn(slugs))
         return [source for source in sources if source.flow_slug in looked_into]
 
     def _in_turn(self, slugs: Sequence[str]) -> list[str]:

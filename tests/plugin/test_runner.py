@@ -349,7 +349,7 @@ def test_the_test_itself_is_not_killed(flow_runner):
 
 @both
 def test_a_step_that_hangs_is_ended_at_its_timeout(flow_runner, executor):
-    class Hanging(Flow, max_attempts=2, timeout=1):
+    class Hanging(Flow, max_attempts=2, timeout=2):
         @step
         def hang():
             return "woke up"
@@ -357,7 +357,7 @@ def test_a_step_that_hangs_is_ended_at_its_timeout(flow_runner, executor):
     run = flow_runner.run(Hanging, replace={"hang": hangs()})
     assert run.output == {"hang": "woke up"}
     run = flow_runner.run(Hanging, replace={"hang": hangs(times=2)}, check=False)
-    assert run["hang"].error.startswith("Task timed out after 1s")
+    assert run["hang"].error.startswith("Task timed out after 2s")
 
 
 @pytest.mark.parametrize(

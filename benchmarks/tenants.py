@@ -1,28 +1,29 @@
 """A worker of very many flows: what they cost while they have no work, and what a task costs among them.
 
 Each flow was made at run time (`upsert_flow`) and has three steps. One line for each number of flows: milliseconds to
-make a flow; seconds until a worker has taken them all up; milliseconds of a look into all queues that finds nothing, of
-a look at whether any flow has changed, and of a heartbeat, each one statement; milliseconds from the start of a run to
-its result on an otherwise idle system, median; and tasks a second of a thousand runs, spread over all flows.
+make a flow, and until a worker has taken them all up; of a look into all queues that finds nothing, of
+asking which queues have messages, as a worker does of more than a few flows, of a look at whether any flow has changed,
+and of a heartbeat, each one statement; milliseconds from the start of a run to its result on an otherwise idle system,
+median; and tasks a second of a thousand runs, spread over all flows.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psycopg.conninfo import make_conninfo
 
+from benchmarks.core import DURABILITY
 from benchmarks.table import seconds
 from benchmarks.worker import PROCESSES
 from pgflow_mp import PgFlow, handles, postgres
 from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.core.queries.dynamic import Listing, list_dynamic_flows
+from pgflow_mp.core.queries.queues import stirred_flows
 from pgflow_mp.core.queries.tasks import claim_tasks
 from pgflow_mp.core.queries.workers import heartbeat
 from pgflow_mp.core.statement import execute
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 STEPS = [{"slug": "first"}, {"slug": "second", "deps": ["first"]}, {"slug": "third", "deps": ["second"]}]
 HANDLERS = ("first", "second", "third")
 LOOKS = 20
+COLUMNS = ("flows", "make", "take up", "look", "ask", "changed?", "beat", "result", "tasks")
 RUNS = 1000
 
 
@@ -46,8 +48,8 @@ def work(ctx: Any, **_: Any) -> str:
 
 def main(sizes: list[int]) -> None:
     """Print a line for each number of flows."""
-    print(f"{'flows':>6} {'make':>8} {'take up':>9} {'look':>9} {'changed?':>9} {'beat':>8} {'result':>9} {'tasks':>9}")
-    with tempfile.TemporaryDirectory() as folder, postgres.start(data_dir=Path(folder) / "data") as server:
+    print("".join(f"{name:>10}" for name in COLUMNS))
+    with postgres.start("auto", settings=DURABILITY) as server:
         for size in sizes:
             dsn = make_conninfo(server.dsn, dbname=f"tenants_{size}")
             with connect(server.dsn) as conn:
@@ -66,23 +68,23 @@ def measure(dsn: str, size: int) -> None:
         with app.start_worker(processes=PROCESSES):
             taking_up = time.perf_counter() - began
             app.start_flow_sync(slugs[0])
-            look, changed, beat = looks(conn, slugs)
+            look, ask, changed, beat = looks(conn, slugs)
             latency = statistics.median(seconds(lambda: app.start_flow_sync(slugs[-1])) for _ in range(LOOKS))
             rate = 3 * RUNS / seconds(lambda: work_off(app, conn, slugs))
-    print(
-        f"{size:>6} {making * 1000:>6.1f}ms {taking_up:>8.1f}s {look * 1000:>7.1f}ms {changed * 1000:>7.2f}ms "
-        f"{beat * 1000:>6.1f}ms {latency * 1000:>7.1f}ms {rate:>7,.0f}/s",
-        flush=True,
-    )
+    times = [f"{each * 1000:.2f}ms" for each in (making, taking_up, look, ask, changed, beat, latency)]
+    print("".join(f"{cell:>10}" for cell in (size, *times, f"{rate:.0f}/s")), flush=True)
 
 
-def looks(conn: psycopg.Connection[Any], slugs: list[str]) -> tuple[float, float, float]:
-    """Return the seconds of an empty look into all queues, of one for changes, and of a heartbeat."""
+def looks(conn: psycopg.Connection[Any], slugs: list[str]) -> tuple[float, float, float, float]:
+    """Return the seconds of an empty look into all queues, of asking, of a look for changes, and of a heartbeat."""
     workers = [row[0] for row in conn.execute("select worker_id from pgflow.workers order by queue_name").fetchall()]
     ids = [uuid.uuid4()] * len(slugs)
+    found = execute(conn, stirred_flows(slugs, [-1] * len(slugs)))
+    marks = [found[slug] or 0 for slug in slugs]
     known = execute(conn, list_dynamic_flows(Listing()))
     return (
         best(lambda: execute(conn, claim_tasks(slugs, ids, [PROCESSES] * len(slugs)))),
+        best(lambda: execute(conn, stirred_flows(slugs, marks))),
         best(lambda: execute(conn, list_dynamic_flows(known))),
         best(lambda: execute(conn, heartbeat(workers))),
     )

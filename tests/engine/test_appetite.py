@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import uuid
+from dataclasses import replace
 
 import pytest
 
-from pgflow_mp import Flow, step
+from pgflow_mp import Flow, FlowDefinition, StepDefinition, step
 from pgflow_mp.engine.appetite import MOST_PER_CHILD, Appetite, Wish
 from pgflow_mp.engine.occupancy import HORIZON_SECONDS
 from pgflow_mp.engine.sources import sources_of
@@ -285,3 +286,21 @@ def test_a_flow_is_divided_by_executor_weight_and_limit_and_the_first_source_tak
     assert filters == {"process": "-few,heavy,wait", "async": "wait", "few": "few", "heavy": "heavy"}
     for slug in ("plain", "few", "heavy", "wait", "unknown"):
         assert sum(source.covers(slug) for source in sources_of(Special.definition)) == 1
+
+
+def test_how_long_a_handler_takes_is_known_from_all_flows_that_it_serves(appetite):
+    def tenant(number):
+        handler = StepDefinition("send", handler=lambda: None, is_registered=True, source="app:send")
+        return FlowDefinition(f"tenant_{number}", (handler,))
+
+    def call_of(flow):
+        return replace(call(), flow=flow, step=flow.steps[0])
+
+    one, other = tenant(1), tenant(2)
+    (source,) = sources_of(other)
+    assert appetite.wish(source, 1).quantity == 1, "nobody knows yet"
+    first = call_of(one)
+    appetite.submitted(first)
+    appetite.finished(Completed(first, None, HORIZON_SECONDS / 10))
+    assert appetite.wish(source, 1).quantity == 10
+    assert appetite.wish(sources_of(Other.definition)[0], 1).quantity == 1, "no kin"

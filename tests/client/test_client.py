@@ -27,6 +27,7 @@ from pgflow_mp import (
 )
 from pgflow_mp.client import PgFlow
 from pgflow_mp.engine import workoff
+from pgflow_mp.ids import new_id
 
 
 class Greet(Flow):
@@ -340,7 +341,37 @@ def test_an_id_that_a_run_has_already_is_told_and_starts_nothing(app, pgflow_con
         app.start_flows(Greet, [{}, {}], run_ids=[uuid.uuid4(), run_id])
     with pytest.raises(InvalidInput, match="1 run ids were given for 2 inputs"):
         app.start_flows(Greet, [{}, {}], run_ids=[uuid.uuid4()])
+    with pytest.raises(InvalidRunId, match="'mine' is no run id"):
+        app.start_flow(Greet, run_id="mine")
     assert runs(pgflow_conn) == 1
+
+
+def test_inputs_ids_and_keys_may_be_anything_that_can_be_gone_through_once(app, pgflow_conn):
+    wanted = [new_id() for _ in range(3)]
+    keys = ["a", "b", None]
+    assert (
+        app.start_flows(Greet, ({"n": n} for n in range(3)), run_ids=iter(wanted), idempotency_keys=iter(keys))
+        == wanted
+    )
+    assert [app.get_run(run_id).input for run_id in wanted] == [{"n": 0}, {"n": 1}, {"n": 2}]
+    assert len(app.enqueue_many(Greet, ({} for _ in range(2)))) == 2
+    assert runs(pgflow_conn) == 5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"inputs": {"name": "Ada"}},
+        {"inputs": "Ada"},
+        {"inputs": 7},
+        {"inputs": [{}, {}], "idempotency_keys": "ab"},
+        {"inputs": [{}], "run_ids": uuid.UUID(int=1)},
+    ],
+)
+@pytest.mark.parametrize("operation", ["start_flows", "enqueue_many"])
+def test_one_value_does_not_pass_for_many(operation, given):
+    with PgFlow("dbname=none") as app, pytest.raises(InvalidInput, match=f"{list(given)[-1]} takes a list"):
+        getattr(app, operation)(Greet, **given)
 
 
 def test_a_connection_that_is_lost_under_way_is_one_sentence(app, pgflow_dsn, pgflow_conn):

@@ -105,6 +105,8 @@ def test_runs_between_two_instants_in_any_time_zone(app, pgflow_conn):
     assert ids(app.list_runs(started_after=berlin, started_before=berlin + timedelta(minutes=1))) == [at_noon]
     with pytest.raises(InvalidInput, match="has no time zone"):
         app.list_runs(started_after=datetime(2026, 3, 29, 12))
+    with pytest.raises(InvalidInput, match="started_before must be a datetime"):
+        app.list_runs(started_before="2026-03-29")
 
 
 def test_runs_whose_input_contains_something(app):
@@ -122,7 +124,7 @@ def test_a_text_that_was_no_next_is_refused_without_asking_the_database(cursor):
         app.list_runs(after=cursor)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001])
+@pytest.mark.parametrize("limit", [0, -1, 1001, "5"])
 def test_a_page_has_its_bounds(limit):
     with PgFlow("dbname=none") as app, pytest.raises(InvalidInput, match="1 to 1000"):
         app.list_runs(limit=limit)

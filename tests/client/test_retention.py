@@ -131,7 +131,9 @@ def test_pruning_may_join_a_transaction(app, pgflow_conn, pgflow_dsn):
     assert len(kept(app)) == 3
 
 
-@pytest.mark.parametrize("given", [{"older_than": timedelta(days=-1)}, {"older_than": timedelta(1), "batch_size": 0}])
+@pytest.mark.parametrize(
+    "given", [{"older_than": timedelta(days=-1)}, {"older_than": 30}, {"older_than": timedelta(1), "batch_size": 0}]
+)
 def test_what_cannot_be_pruned_is_refused(given):
     with PgFlow("dbname=none") as app, pytest.raises(InvalidInput):
         app.prune(**given)
@@ -168,7 +170,10 @@ def test_retention_may_be_off_for_all(app, pgflow_conn):
     assert str(app.get_retention()) == "for good"
 
 
-@pytest.mark.parametrize("given", [{"keep": timedelta(-1)}, {"keep": "as others"}, {"keep": "long", "flow": "short"}])
+@pytest.mark.parametrize(
+    "given",
+    [{"keep": timedelta(-1)}, {"keep": "as others"}, {"keep": "long", "flow": "short"}, {"keep": 7}],
+)
 def test_what_is_no_retention_is_refused(given):
     with PgFlow("dbname=none") as app, pytest.raises(InvalidInput):
         app.set_retention(**given)

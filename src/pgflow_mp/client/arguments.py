@@ -5,7 +5,9 @@ Both faces share this module; it does no I/O.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
@@ -17,10 +19,10 @@ from pgflow_mp.errors import InvalidInput, InvalidRunId, OutputError, PgflowErro
 from pgflow_mp.flow import Flow, as_definition
 from pgflow_mp.handler import encode_input
 from pgflow_mp.ids import new_id
+from pgflow_mp.rules import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from pgflow_mp.results import Run
 
@@ -32,6 +34,7 @@ __all__ = [
     "encoded_input",
     "flows_of",
     "ids_for",
+    "many",
     "page_size",
     "run_filter",
     "run_id_of",
@@ -119,33 +122,47 @@ def encoded_input(value: object, definition: FlowDefinition | None = None) -> st
     return "null" if encoded is None else encoded
 
 
-def ids_for(inputs: Sequence[object], run_ids: Sequence[UUID] | None) -> list[UUID]:
+def many(values: Iterable[Any], *, name: str) -> list[Any]:
+    """Return what was given for many runs as a list, so that it can be gone through more than once.
+
+    A text and an object can be gone through too, but as characters and keys, which nobody means.
+
+    Raises:
+        InvalidInput: It is a single value.
+    """
+    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+        raise InvalidInput(f"{name} takes a list with one value for each run, not {shown(values)}; for one run: [...]")
+    return list(values)
+
+
+def ids_for(inputs: Sequence[object], run_ids: Iterable[UUID] | None) -> list[UUID]:
     """Return an id for each run: those given, or new ones.
 
     Raises:
+        InvalidRunId: One is no UUID.
         InvalidInput: There are not as many ids as inputs.
     """
     if run_ids is None:
         return [new_id() for _ in inputs]
-    if len(run_ids) != len(inputs):
-        raise InvalidInput(f"{len(run_ids)} run ids were given for {len(inputs)} inputs; give one for each, or none")
-    return list(run_ids)
+    ids = [run_id_of(run_id) for run_id in many(run_ids, name="run_ids")]
+    if len(ids) != len(inputs):
+        raise InvalidInput(f"{len(ids)} run ids were given for {len(inputs)} inputs; give one for each, or none")
+    return ids
 
 
 MOST_KEY_CHARACTERS = 512
 
 
-def run_keys(keys: Sequence[str | None] | None, *, count: int, while_running: bool) -> Keys | None:
+def run_keys(given: Iterable[str | None] | None, *, count: int, while_running: bool) -> Keys | None:
     """Return the idempotency keys for so many runs; None where there is none.
 
     Raises:
         InvalidInput: A key is no text of 1 to 512 characters, or there are not as many keys as runs.
     """
-    if keys is None:
-        if not while_running:
-            return None
-        keys = [WHOLE_FLOW] * count
-    elif len(keys) != count:
+    if given is None and not while_running:
+        return None
+    keys: list[str | None] = [WHOLE_FLOW] * count if given is None else many(given, name="idempotency_keys")
+    if len(keys) != count:
         raise InvalidInput(f"{len(keys)} idempotency keys were given for {count} runs; give one for each, or None")
     for key in keys:
         if key is not None and not (isinstance(key, str) and 0 < len(key) <= MOST_KEY_CHARACTERS and "\0" not in key):
@@ -157,8 +174,10 @@ def aware(name: str, moment: datetime | None) -> datetime | None:
     """Return the instant.
 
     Raises:
-        InvalidInput: It has no time zone, so it is not known which instant it is.
+        InvalidInput: It is no datetime, or has no time zone, so it is not known which instant it is.
     """
+    if moment is not None and not isinstance(moment, datetime):
+        raise InvalidInput(f"{name} must be a datetime with a time zone, not {shown(moment)}")
     if moment is not None and moment.utcoffset() is None:
         raise InvalidInput(
             f"{name}={moment.isoformat()} has no time zone; say which is meant, such as "
@@ -173,8 +192,8 @@ def page_size(limit: int) -> int:
     Raises:
         InvalidInput: It is not from 1 to `MOST_ON_A_PAGE`.
     """
-    if not 1 <= limit <= MOST_ON_A_PAGE:
-        raise InvalidInput(f"limit={limit} is not possible: a page has 1 to {MOST_ON_A_PAGE} runs")
+    if not isinstance(limit, int) or not 1 <= limit <= MOST_ON_A_PAGE:
+        raise InvalidInput(f"limit={limit!r} is not possible: a page has 1 to {MOST_ON_A_PAGE} runs")
     return limit
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, ids_for, run_keys, slug_of
+from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, ids_for, many, run_keys, slug_of
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.moments import checked_delay, checked_moment
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import InvalidSchedule
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
@@ -90,12 +90,12 @@ class Jobs(Face):
     def enqueue_many(
         self,
         job: FlowRef,
-        inputs: Sequence[object],
+        inputs: Iterable[object],
         *,
         delay_seconds: int | None = None,
         scheduled_at: datetime | None = None,
-        run_ids: Sequence[UUID] | None = None,
-        idempotency_keys: Sequence[str | None] | None = None,
+        run_ids: Iterable[UUID] | None = None,
+        idempotency_keys: Iterable[str | None] | None = None,
         unique_while_running: bool = False,
         conn: Conn | None = None,
     ) -> list[UUID]:
@@ -105,9 +105,10 @@ class Jobs(Face):
         """
         if delay_seconds is not None and scheduled_at is not None:
             raise InvalidSchedule("give delay_seconds= or scheduled_at=, not both")
-        ids = ids_for(inputs, run_ids)
+        given = many(inputs, name="inputs")
+        ids = ids_for(given, run_ids)
         slug, definition = slug_of(job), self._known(job)
-        encoded = [encoded_input(value, definition) for value in inputs]
+        encoded = [encoded_input(value, definition) for value in given]
         keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
         delay = 0 if delay_seconds is None else checked_delay(delay_seconds)
         moment = None if scheduled_at is None else checked_moment(scheduled_at)

@@ -11,6 +11,7 @@ from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.core.queries import retention
 from pgflow_mp.core.queries.retention import Pruned, Retention
 from pgflow_mp.errors import InvalidInput
+from pgflow_mp.rules import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,8 @@ class History(Face):
             InvalidInput: The time is negative, or the batch has no size.
             NotPermitted: The role may not delete history: that is for the one that installed pgflow.
         """
+        if not isinstance(older_than, timedelta):
+            raise InvalidInput(f"older_than must be a timedelta, such as timedelta(days=30), not {shown(older_than)}")
         if older_than < timedelta(0) or batch_size < 1:
             raise InvalidInput(f"older_than={older_than} and batch_size={batch_size}: neither may be negative or empty")
         slugs = None if flow is None else [slug_of(one) for one in flows_of(flow)]
@@ -77,7 +80,8 @@ class History(Face):
             NotPermitted: The role may not decide that: it is for the one that installed pgflow.
         """
         as_others = keep == "as others"
-        if isinstance(keep, str) and (flow is None or not as_others):
+        # A number of days, say, must not pass for "for good".
+        if not isinstance(keep, timedelta | None) and (flow is None or not as_others):
             raise InvalidInput(f"keep={keep!r}: it is a timedelta, None (for good), or 'as others' for a single flow")
         if isinstance(keep, timedelta) and keep < timedelta(0):
             raise InvalidInput(f"keep={keep}: a run cannot be kept for less than no time")

@@ -13,6 +13,7 @@ from pgflow_mp.client.arguments import (
     FlowRef,
     encoded_input,
     ids_for,
+    many,
     run_id_of,
     run_keys,
     slug_of,
@@ -25,7 +26,7 @@ from pgflow_mp.flow import as_definition
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
     from uuid import UUID
 
     from pgflow_mp.client.joining import Conn
@@ -100,10 +101,10 @@ class Runs(Reading):
     def start_flows(
         self,
         flow: type[Flow[InputT, Any]],
-        inputs: Sequence[InputT],
+        inputs: Iterable[InputT],
         *,
-        run_ids: Sequence[UUID] | None = None,
-        idempotency_keys: Sequence[str | None] | None = None,
+        run_ids: Iterable[UUID] | None = None,
+        idempotency_keys: Iterable[str | None] | None = None,
         unique_while_running: bool = False,
         conn: Conn | None = None,
     ) -> list[UUID]: ...
@@ -111,20 +112,20 @@ class Runs(Reading):
     def start_flows(
         self,
         flow: FlowDefinition | str,
-        inputs: Sequence[object],
+        inputs: Iterable[object],
         *,
-        run_ids: Sequence[UUID] | None = None,
-        idempotency_keys: Sequence[str | None] | None = None,
+        run_ids: Iterable[UUID] | None = None,
+        idempotency_keys: Iterable[str | None] | None = None,
         unique_while_running: bool = False,
         conn: Conn | None = None,
     ) -> list[UUID]: ...
     def start_flows(
         self,
         flow: FlowRef,
-        inputs: Sequence[object],
+        inputs: Iterable[object],
         *,
-        run_ids: Sequence[UUID] | None = None,
-        idempotency_keys: Sequence[str | None] | None = None,
+        run_ids: Iterable[UUID] | None = None,
+        idempotency_keys: Iterable[str | None] | None = None,
         unique_while_running: bool = False,
         conn: Conn | None = None,
     ) -> list[UUID]:
@@ -141,11 +142,13 @@ class Runs(Reading):
 
         Raises:
             FlowNotFound: The database has no such flow: compile it first.
-            InvalidInput: An input is no JSON, or no array where one is needed; then no run was started.
+            InvalidInput: An input is no JSON, or no array where one is needed; or what was given is no list of inputs.
+                Then no run was started.
         """
-        ids = ids_for(inputs, run_ids)
+        given = many(inputs, name="inputs")
+        ids = ids_for(given, run_ids)
         slug, definition = slug_of(flow), self._known(flow)
-        encoded = [encoded_input(value, definition) for value in inputs]
+        encoded = [encoded_input(value, definition) for value in given]
         keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
         statement = runs.start_once(slug, encoded, ids, keys) if keys else runs.start_flows(slug, encoded, ids)
         return self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")

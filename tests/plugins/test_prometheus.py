@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from uuid import UUID
+
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from pgflow_mp import Flow, step
-from pgflow_mp.hooks import Gauges, QueueInfo
+from pgflow_mp.hooks import ChildInfo, Gauges, QueueInfo, TaskInfo
 from pgflow_mp.hooks.deciders import metrics_page
 from pgflow_mp.hooks.manager import Plugins
 from pgflow_mp.plugins.prometheus import Prometheus
+from tests.docs.documents import ROOT
 
 
 class Shaky(Flow, max_attempts=2):
@@ -24,7 +28,7 @@ class Shaky(Flow, max_attempts=2):
     def left_out(): ...
 
 
-ORDER = ("flow", "queue", "step", "outcome", "reason", "call")
+ORDER = ("flow", "queue", "step", "outcome", "reason", "call", "kind")
 
 
 def samples(plugin: Prometheus) -> dict[tuple[str, ...], float]:
@@ -69,6 +73,8 @@ def test_gauges_are_those_of_the_last_look():
 
 def test_trouble_is_counted():
     plugin = Prometheus(CollectorRegistry())
+    plugin.pgflow_child_lost(ChildInfo(7, "process"))
+    plugin.pgflow_task_timed_out(TaskInfo("shaky", UUID(int=1), "fine", 0, 1))
     plugin.pgflow_poll_failed()
     plugin.pgflow_settle_failed()
     plugin.pgflow_events_dropped(5)
@@ -76,6 +82,16 @@ def test_trouble_is_counted():
     plugin.pgflow_tasks_settled(7, 0.1)
     seen = samples(plugin)
     assert seen["pgflow_database_errors_total", "claim"] == seen["pgflow_database_errors_total", "settle"] == 1
+    assert seen["pgflow_children_lost_total", "process"] == 1
+    assert seen["pgflow_task_timeouts_total", "shaky", "fine"] == 1
     assert seen["pgflow_events_dropped_total",] == 5
     assert seen["pgflow_settle_tasks_sum",] == 7
     assert seen["pgflow_database_seconds_count", "claim"] == 1
+
+
+def test_the_page_lists_every_metric_and_no_other():
+    registry = CollectorRegistry()
+    Prometheus(registry).pgflow_gauges(Gauges((), 0, 4))
+    made = {family.name + "_total" * (family.type == "counter") for family in registry.collect()}
+    rows = re.findall(r"^\| (`pgflow_.*?) \|", (ROOT / "docs/plugins.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == made

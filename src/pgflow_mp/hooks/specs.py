@@ -181,7 +181,10 @@ def pgflow_tasks_settled(count: int, applied: int, seconds: float) -> None:
 
 @hookspec
 def pgflow_step_completed(step: StepInfo) -> None:
-    """Observer, in the worker: the last task of a step is completed in the database, or it had none to run."""
+    """Observer, in the worker: the last task of a step is completed in the database, or it had none to run.
+
+    Not told of a step that the start of its run completes already, since it goes over an empty input.
+    """
 
 
 @hookspec

@@ -33,11 +33,7 @@ SIZES = (1, 2, 5, 10, 25, 50, 100, 250, 500)
 
 
 class Prometheus:
-    """Counts events.
-
-    Args:
-        registry: Where the metrics are; prometheus_client's own by default.
-    """
+    """Counts events, in prometheus_client's own registry unless another is given."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry

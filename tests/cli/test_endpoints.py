@@ -15,9 +15,13 @@ from http import HTTPStatus
 
 import pytest
 
+from pgflow_mp import Flow, step
 from pgflow_mp.cli.endpoints import Answer, Endpoints
 from pgflow_mp.cli.parser import make
+from pgflow_mp.cli.probes import Probes
+from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError
+from pgflow_mp.hooks.manager import Plugins
 from tests.cli.command import begin
 
 FLOWS = """
@@ -97,6 +101,33 @@ def test_a_worker_tells_what_it_does_and_that_it_is_stopping(tmp_path, pgflow_ds
     finally:
         worker.kill()
         worker.communicate()
+
+
+class Lonely(Flow):
+    @step
+    def lonely(): ...
+
+
+def test_without_a_database_a_worker_is_alive_but_not_ready_and_still_tells_of_itself():
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    dsn = f"postgresql://127.0.0.1:{port}/nothing"
+
+    async def asked() -> dict[str, Answer]:
+        probes = Probes(Worker(dsn, [Lonely.definition], plugins=Plugins()), dsn)
+        try:
+            return {path: await route() for path, route in probes.routes().items()}
+        finally:
+            await probes.close()
+
+    told = asyncio.run(asked())
+    assert told["/healthz"].status == HTTPStatus.OK
+    unready = told["/readyz"]
+    assert (unready.status, unready.body) == (503, "not ready: the database has not answered yet\n")
+    status = told["/status"].body
+    assert (status["ready"], status["workers"][0]["flow"], status["queues"]) == (False, "lonely", None)
+    assert str(port) in status["queues_error"]
+    assert told["/metrics"].status == HTTPStatus.NOT_FOUND
 
 
 @pytest.mark.parametrize(

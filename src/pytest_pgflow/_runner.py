@@ -16,6 +16,7 @@ from pgflow_mp.client import PgFlow
 from pgflow_mp.client.moments import checked_moment
 from pgflow_mp.core.queries.runs import open_runs
 from pgflow_mp.core.statement import execute
+from pgflow_mp.errors import InvalidInput, StepNotFound
 from pgflow_mp.flow import as_definition
 from pgflow_mp.hooks.manager import Plugins
 from pytest_pgflow._alone import ABSENT, run_step
@@ -316,10 +317,13 @@ class FlowRunner:
     ) -> Batch:
         __tracebackhide__ = True
         self._compile(as_definition(flow))
-        definition = with_doubles(as_definition(flow), doubles)
         inputs = [{} if value is None else value for value in inputs]
         plugins, log = with_log(self.plugins)
-        run_ids = PgFlow(self.dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
+        try:
+            definition = with_doubles(as_definition(flow), doubles)
+            run_ids = PgFlow(self.dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
+        except (StepNotFound, InvalidInput) as mistake:  # the test's own: the place to look at is its call
+            raise mistake.with_traceback(None) from mistake.__cause__
         return self._batch(definition, run_ids, executor, plugins, log)
 
     def _batch(

@@ -90,6 +90,12 @@ TESTS = """
     def test_expects_another_output(flow_runner):
         run = flow_runner.run(Wide)
         assert run.output == {"first": {"a": 1, "b": 3}, "second": 2, "thrid": 3}
+
+    def test_replaces_no_step(flow_runner):
+        flow_runner.run(Order, 1, replace={"nothing": 1})
+
+    def test_gives_no_json(flow_runner):
+        flow_runner.run(Order, object())
 """
 
 
@@ -107,7 +113,7 @@ def told(pgflow_server, _template, tmp_path_factory):
         text=True,
         timeout=120,
     )
-    assert "7 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "9 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     parts = re.split(r"^_+ (test_\w+) _+$", done.stdout.partition("= short test summary")[0], flags=re.MULTILINE)
     return {name: pytest.LineMatcher(text.splitlines()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -151,8 +157,10 @@ def test_a_failure_of_the_test_itself_is_followed_by_the_steps_and_errors_of_its
     )
 
 
-def test_the_frames_of_the_runner_are_not_shown(told):
-    told["test_fails"].no_re_match_line(r"^\S*(pytest_pgflow|pgflow_mp)/\w+.*\.py:\d+")
+@pytest.mark.parametrize("test", ["test_fails", "test_replaces_no_step", "test_gives_no_json"])
+def test_the_frames_of_the_runner_are_not_shown(told, test):
+    told[test].fnmatch_lines([">*flow_runner.run(Order, *", "E  *"])
+    told[test].no_re_match_line(r"^\S*(pytest_pgflow|pgflow_mp)/\w+.*\.py:\d+")
 
 
 def test_an_assertion_in_a_step_is_introspected(told):

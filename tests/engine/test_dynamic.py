@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
@@ -98,6 +99,25 @@ def test_an_upsert_is_part_of_the_callers_transaction(app, pgflow_dsn):
         assert app.flow_exists("tenant", conn=conn)
         conn.rollback()
     assert not app.flow_exists("tenant")
+
+
+@pytest.mark.parametrize("options", [{}, {"idempotency_key": "once"}])
+def test_a_run_that_is_started_while_its_flow_is_made_anew_is_one_of_the_new_flow(
+    app, pgflow_dsn, pgflow_conn, options
+):
+    app.upsert_flow("tenant", STEPS)
+    with psycopg.connect(pgflow_dsn) as conn, ThreadPoolExecutor(1) as other:
+        app.upsert_flow("tenant", SHORT, conn=conn)
+        starting = other.submit(app.start_flow, "tenant", {"n": 1}, **options)
+        until(lambda: waits_for(pgflow_conn, conn.info.backend_pid))
+        conn.commit()
+        run = app.get_run_with_states(starting.result(timeout=20))
+    assert list(run.steps) == [step["slug"] for step in SHORT]
+
+
+def waits_for(conn, pid):
+    blocked = "select exists (select from pg_stat_activity where %s = any (pg_blocking_pids(pid)))"
+    return conn.execute(blocked, (pid,)).fetchone()[0]
 
 
 @pytest.mark.parametrize(

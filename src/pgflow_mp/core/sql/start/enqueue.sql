@@ -17,6 +17,7 @@ declare
     + coalesce(enqueue.scheduled_at - pgflow_mp._clock(), make_interval(secs => enqueue.delay_seconds));
   started pgflow.runs[];
 begin
+  perform pgflow_mp._hold_flow(flow_slug);
   started := array(select r from pgflow_mp._start_runs(flow_slug, inputs, run_ids, strict => false) as r);
   if due > real then
     perform pgflow_mp._postpone(array(select r.run_id from unnest(started) as r), due);

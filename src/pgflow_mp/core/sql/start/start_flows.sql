@@ -10,6 +10,7 @@ security definer
 set search_path = ''
 as $$
 begin
+  perform pgflow_mp._hold_flow(flow_slug);
   return query select * from pgflow_mp._start_runs(flow_slug, inputs, run_ids, strict => false);
 end;
 $$;

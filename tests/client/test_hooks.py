@@ -7,7 +7,7 @@ import asyncio
 import psycopg
 import pytest
 
-from pgflow_mp import AsyncPgFlow, Flow, PgFlow, PluginError, ShapeMismatch, step
+from pgflow_mp import AsyncPgFlow, Flow, PgFlow, PluginError, ShapeMismatch, map_step, step
 from pgflow_mp.hooks import manager
 from tests.engine.recording import Recorder
 
@@ -47,8 +47,39 @@ def test_runs_are_told_that_are_started_now_later_or_many_at_once(app, recorder)
 
 def test_a_run_with_nothing_to_do_is_told_as_started_and_completed(app, recorder):
     run = app.get_run(app.start_flow(Idle))
-    assert recorder.names() == ["run_started", "run_completed"]
+    assert recorder.names()[0] == "run_started"
+    assert recorder.names()[-1] == "run_completed"
     assert recorder.of("run_completed")[0]["run"].ended_at == run.completed_at
+
+
+def test_steps_that_the_start_of_a_run_ends_are_told_once(app, recorder):
+    class Picky(Flow):
+        @step(when={"go": True}, when_unmet="skip")
+        def gone(flow_input): ...
+
+        @map_step
+        def each(item): ...
+
+        @step
+        def after(each): ...
+
+    class Conditional(Flow):
+        @step(when={"go": True}, when_unmet="skip")
+        def gone(flow_input): ...
+
+        @step
+        def kept(flow_input): ...
+
+    app.compile(Conditional)
+    run_id = app.start_flow(Conditional, {"go": False})
+    assert recorder.of_run(run_id) == ["run_started", "step_skipped gone"]
+    assert recorder.of("step_skipped")[0]["reason"] == "condition_unmet"
+    app.compile(Picky)
+    run_id = app.start_flow(Picky, [])
+    assert recorder.of_run(run_id)[:1] == ["run_started"]
+    assert {"step_completed each", "step_skipped gone"} <= set(recorder.of_run(run_id))
+    run_id = app.start_flow(Conditional, {"go": True})
+    assert recorder.of_run(run_id) == ["run_started"]
 
 
 def test_a_run_in_the_callers_transaction_is_not_told(app, recorder, pgflow_dsn):

@@ -80,7 +80,7 @@ def test_a_run_that_fails_where_it_is_started_tells_so(flow_runner):
 
     flow_runner.plugins.append(Listener())
     run = flow_runner.run(Strict, {}, check=False)
-    assert run.events == (("run_started",), ("run_failed",))
+    assert run.events == (("run_started",), ("step_failed", "begin"), ("run_failed",))
     assert failures == [("strict", run.error)]
 
 

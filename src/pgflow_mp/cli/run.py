@@ -73,7 +73,7 @@ def start(app: PgFlow, db: Database, flow: FlowDefinition, value: Any, screen: D
         run_id = app.start_flow(flow, value, conn=conn)
         run = app.get_run_with_states(run_id, conn=conn)
     telling.compiled(flow.slug, compiled)
-    telling.started(flow.slug, StartedRun.of(run), run.error or "")
+    telling.started(flow.slug, StartedRun.of(run), run)
     if compiled.status == "recompiled":
         screen.say(f"{flow.slug} was compiled anew, its earlier runs are deleted: {'; '.join(compiled.differences)}")
     for remark in remarks(compiled):

@@ -15,7 +15,7 @@ import psycopg
 from pgflow_mp.hooks.deciders import run_carriers
 from pgflow_mp.hooks.events import RunInfo
 from pgflow_mp.hooks.manager import Plugins
-from pgflow_mp.hooks.observers import Direct, tell_started
+from pgflow_mp.hooks.observers import Direct, tell_started, wants_states
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pgflow_mp.core.queries.definitions import Compiled
     from pgflow_mp.core.queries.runs import StartedRun
+    from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.results import Run
 
 
@@ -51,18 +52,18 @@ class Telling:
     def _observers(self) -> Direct:
         return Direct(self.plugins)
 
-    def wants_error_of(self, run: StartedRun) -> bool:
-        """Whether somebody will ask why this run failed at once."""
-        return run.status == "failed" and "pgflow_run_failed" in self._observers.heard
+    def wants_states_of(self, run: StartedRun, flow: FlowDefinition | None) -> bool:
+        """Whether somebody will ask what the start of this run has ended."""
+        return wants_states(self._observers, run.status, flow)
 
     def carriers(self, flow_slug: str, run_ids: Sequence[UUID]) -> dict[UUID, dict[str, str]]:
         """Ask the plugins what shall be passed along with runs that are being started, each with its id."""
         return run_carriers(self.plugins, flow_slug, run_ids)
 
-    def started(self, flow_slug: str, run: StartedRun, error: str = "") -> None:
-        """Tell of a run that was started, and that it has ended, where it had nothing to do."""
+    def started(self, flow_slug: str, run: StartedRun, states: Run | None) -> None:
+        """Tell of a run that was started, and of what its start has ended."""
         info = RunInfo(flow_slug, run.run_id, run.started_at)
-        tell_started(self._observers, info, run.status, run.ended_at, error)
+        tell_started(self._observers, info, run.status, run.ended_at, states)
 
     def cancelled(self, run: Run) -> None:
         """Tell of a run that was cancelled: it has failed."""

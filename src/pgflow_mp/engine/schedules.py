@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import psycopg
 
 from pgflow_mp.connecting import sentence_of
+from pgflow_mp.core.queries.runs import get_run_with_states
 from pgflow_mp.core.queries.schedules import Progress, due_schedules, start_ticks
 from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.hooks.events import RunInfo
-from pgflow_mp.hooks.observers import tell_started
+from pgflow_mp.hooks.observers import tell_started, wants_states
 from pgflow_mp.ids import new_id
 
 if TYPE_CHECKING:
@@ -80,16 +82,20 @@ class Schedules:
             return LOOK_SECONDS if due.wait is None else min(max(due.wait, 0), LOOK_SECONDS)
         started = await self._link.run(statement)
         for tick in started:
-            self._tell(tick)
+            await self._tell(tick)
         return 0 if started else SOON_SECONDS
 
-    def _tell(self, tick: StartedTick) -> None:
+    async def _tell(self, tick: StartedTick) -> None:
         if tick.run is None:
             logger.error("schedule %s could not start %s: %s", tick.schedule_name, tick.flow_slug, tick.error)
             return
         logger.info("schedule %s has started run %s of %s", tick.schedule_name, tick.run.run_id, tick.flow_slug)
         info = RunInfo(tick.flow_slug, tick.run.run_id, tick.run.started_at)
-        tell_started(self._observers, info, tick.run.status, tick.run.ended_at)
+        states = None
+        if wants_states(self._observers, tick.run.status):
+            with suppress(psycopg.Error, OSError):  # the tick has started all the same
+                states = await self._link.run(get_run_with_states(tick.run.run_id))
+        tell_started(self._observers, info, tick.run.status, tick.run.ended_at, states)
 
 
 def starting(due: DueSchedules, worker_id: UUID | None = None) -> Statement[list[StartedTick]] | None:

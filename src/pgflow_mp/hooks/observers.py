@@ -18,13 +18,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pgflow_mp.hooks.events import StepInfo
 from pgflow_mp.hooks.specs import OBSERVERS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.hooks.events import RunInfo
     from pgflow_mp.hooks.manager import Plugins
+    from pgflow_mp.results import Run, StepState
 
 logger = logging.getLogger("pgflow_mp.hooks")
 
@@ -48,22 +51,54 @@ class Observers(Protocol):
         ...
 
 
-def tell_started(observers: Observers, run: RunInfo, status: str, ended_at: datetime | None, error: str = "") -> None:
-    """Tell of a run that was started, and that it has ended, where it had nothing to do.
+STEP_ENDS = frozenset({"pgflow_step_completed", "pgflow_step_failed", "pgflow_step_skipped"})
+
+
+def wants_states(observers: Observers, status: str, flow: FlowDefinition | None = None) -> bool:
+    """Whether `tell_started` needs the states of a run's steps: somebody hears of ends that its start may have brought.
+
+    Args:
+        observers: Whom to tell.
+        status: The run's status after its start.
+        flow: Its definition, where that is known: only roots with a condition, or over an array, end at the start.
+    """
+    if status == "failed" and "pgflow_run_failed" in observers.heard:
+        return True
+    may_end = flow is None or any(not step.deps and (step.is_map or step.when or step.unless) for step in flow.steps)
+    return may_end and not observers.heard.isdisjoint(STEP_ENDS)
+
+
+def tell_started(
+    observers: Observers, run: RunInfo, status: str, ended_at: datetime | None, states: Run | None = None
+) -> None:
+    """Tell of a run that was started, of the steps that ended with its start, and of its own end, if it ended too.
 
     Args:
         observers: Whom to tell.
         run: The run as it was started.
         status: The run's status after its start.
         ended_at: When it ended; None while it goes on.
-        error: Why it failed, if it did.
+        states: The run with its steps, read after the start; None where nobody wants to hear of them.
     """
     observers.tell("pgflow_run_started", run=run)
+    for state in () if states is None else states.steps.values():
+        # Whatever ended in the transaction of the start has its time; what ended since is told by others.
+        if run.started_at in (state.completed_at, state.failed_at, state.skipped_at):
+            _tell_end(observers, StepInfo(run.flow_slug, run.run_id, state.slug), state)
     ended = replace(run, ended_at=ended_at)
     if status == "completed":
         observers.tell("pgflow_run_completed", run=ended)
     elif status == "failed":
-        observers.tell("pgflow_run_failed", run=ended, error=error)
+        observers.tell("pgflow_run_failed", run=ended, error=(states and states.error) or "")
+
+
+def _tell_end(observers: Observers, step: StepInfo, state: StepState) -> None:
+    if state.status == "completed":
+        observers.tell("pgflow_step_completed", step=step)
+    elif state.status == "skipped":
+        observers.tell("pgflow_step_skipped", step=step, reason=state.skip_reason or "")
+    elif state.status == "failed":
+        observers.tell("pgflow_step_failed", step=step, error=state.error or "")
 
 
 class Direct:

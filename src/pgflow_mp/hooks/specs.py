@@ -183,7 +183,8 @@ def pgflow_tasks_settled(count: int, applied: int, seconds: float) -> None:
 def pgflow_step_completed(step: StepInfo) -> None:
     """Observer, in the worker: the last task of a step is completed in the database, or it had none to run.
 
-    Not told of a step that the start of its run completes already, since it goes over an empty input.
+    Of a step that the start of its run completes (over an empty input) it is the client that tells, after
+    `pgflow_run_started`.
     """
 
 
@@ -201,7 +202,8 @@ def pgflow_step_failed(step: StepInfo, error: str) -> None:
 def pgflow_step_skipped(step: StepInfo, reason: str) -> None:
     """Observer, in the worker: a step is skipped in the database, and whatever tasks it had left with it.
 
-    Not told of a step that the start of its run skips already, since its condition does not fit the run's input.
+    Of a step that the start of its run skips (its condition does not fit the input) it is the client that tells, after
+    `pgflow_run_started`.
 
     Args:
         step: The step.

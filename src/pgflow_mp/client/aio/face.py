@@ -59,6 +59,7 @@ class AsyncFace:
         statement: Statement[list[StartedRun]],
         conn: AsyncConn | None,
         *,
+        flow: FlowDefinition | None,
         doing: str,
     ) -> list[UUID]:
         """Start runs with what plugins pass along, and tell the observers of each once it is committed.
@@ -69,14 +70,15 @@ class AsyncFace:
         statement = carrying(statement, self._telling.carriers(slug, run_ids))
         started = await self._connections.run(statement, conn, doing=doing)
         for run in started:
-            await self._tell(slug, run, conn)
+            await self._tell(slug, run, conn, flow)
         return [run.run_id for run in started]
 
-    async def _tell(self, slug: str, started: StartedRun, conn: AsyncConn | None) -> None:
+    async def _tell(
+        self, slug: str, started: StartedRun, conn: AsyncConn | None, flow: FlowDefinition | None = None
+    ) -> None:
         if not (started.is_new and is_committed(conn)):
             return
-        error = ""
-        if self._telling.wants_error_of(started):
-            run = await self._connections.run(get_run_with_states(started.run_id), conn)
-            error = (run and run.error) or ""
-        self._telling.started(slug, started, error)
+        states = None
+        if self._telling.wants_states_of(started, flow):
+            states = await self._connections.run(get_run_with_states(started.run_id), conn)
+        self._telling.started(slug, started, states)

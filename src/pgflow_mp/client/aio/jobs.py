@@ -115,4 +115,4 @@ class AsyncJobs(AsyncFace):
             statement = runs.enqueue(slug, encoded, ids, delay_seconds=delay, scheduled_at=moment)
         else:
             statement = runs.start_once(slug, encoded, ids, keys, delay_seconds=delay, scheduled_at=moment)
-        return await self._start(slug, ids, statement, conn, doing=f"enqueuing `{slug}`")
+        return await self._start(slug, ids, statement, conn, flow=definition, doing=f"enqueuing `{slug}`")

@@ -150,7 +150,7 @@ class AsyncRuns(AsyncReading):
         encoded = [encoded_input(value, definition) for value in given]
         keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
         statement = runs.start_once(slug, encoded, ids, keys) if keys else runs.start_flows(slug, encoded, ids)
-        return await self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")
+        return await self._start(slug, ids, statement, conn, flow=definition, doing=f"starting flow `{slug}`")
 
     @overload
     async def start_flow_sync(

@@ -116,4 +116,4 @@ class Jobs(Face):
             statement = runs.enqueue(slug, encoded, ids, delay_seconds=delay, scheduled_at=moment)
         else:
             statement = runs.start_once(slug, encoded, ids, keys, delay_seconds=delay, scheduled_at=moment)
-        return self._start(slug, ids, statement, conn, doing=f"enqueuing `{slug}`")
+        return self._start(slug, ids, statement, conn, flow=definition, doing=f"enqueuing `{slug}`")

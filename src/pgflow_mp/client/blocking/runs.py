@@ -151,7 +151,7 @@ class Runs(Reading):
         encoded = [encoded_input(value, definition) for value in given]
         keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
         statement = runs.start_once(slug, encoded, ids, keys) if keys else runs.start_flows(slug, encoded, ids)
-        return self._start(slug, ids, statement, conn, doing=f"starting flow `{slug}`")
+        return self._start(slug, ids, statement, conn, flow=definition, doing=f"starting flow `{slug}`")
 
     @overload
     def start_flow_sync(

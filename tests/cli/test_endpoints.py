@@ -32,7 +32,8 @@ from pgflow_mp import Flow, step
 
 class Nap(Flow, max_attempts=1, timeout=60):
     @step
-    def nap(flow_input):
+    def nap(flow_input, ctx):
+        ctx.progress(0.4, "page 40 of 100")
         time.sleep(flow_input)
 """
 
@@ -78,13 +79,13 @@ def test_a_worker_tells_what_it_does_and_that_it_is_stopping(tmp_path, pgflow_ds
         assert get(f"{url}/healthz") == (200, "ok\n")
         run_id = str(pgflow_conn.execute("select run_id from pgflow.start_flow('nap', '60')").fetchone()[0])
         pgflow_conn.execute("select pgflow.start_flow('nap', '60')")
-        status = until(lambda: (seen := json.loads(get(f"{url}/status")[1]))["tasks_held"] and seen)
+        status = until(lambda: "page 40" in (seen := get(f"{url}/status")[1]) and json.loads(seen))
         process = status["executors"]["process"]
         assert (process["size"], process["running"]) == (1, 1)
         [child] = process["children"]
         [task] = child["tasks"]
         assert (child["state"], task["flow"], task["step"], task["attempt"]) == ("busy", "nap", "nap", 1)
-        assert task["run_id"] == run_id
+        assert (task["run_id"], task["progress"]) == (run_id, {"fraction": 0.4, "message": "page 40 of 100"})
         assert 0 <= task["seconds"] < 60
         assert (status["pid"], status["ready"], status["workers"][0]["flow"]) == (worker.pid, True, "nap")
         [queue] = status["queues"]

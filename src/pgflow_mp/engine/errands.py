@@ -18,8 +18,7 @@ from pgflow_mp.core.queries.runs import get_run_inputs
 from pgflow_mp.core.queries.tasks import ProgressReport, report_progress
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
+    from pgflow_mp.core.queries.carriers import Place
     from pgflow_mp.engine.link import Link
     from pgflow_mp.executors.base import TaskCall
 
@@ -39,13 +38,24 @@ class TaskErrands:
     def __init__(self, link: Link, dsn: str) -> None:
         self.dsn = dsn
         self._link = link
-        self._latest: dict[tuple[UUID, str, int], ProgressReport] = {}
+        self._latest: dict[Place, ProgressReport] = {}
+        self._of_running: dict[Place, ProgressReport] = {}
         self._wake = asyncio.Event()
 
     def progress(self, call: TaskCall, fraction: float | None, message: str | None) -> None:
         """Take note of how far a task is."""
-        self._latest[call.run_id, call.step.slug, call.task_index] = report_of(call, fraction, message)
+        report = report_of(call, fraction, message)
+        self._latest[_place(call)] = self._of_running[_place(call)] = report
         self._wake.set()
+
+    def progress_of(self, call: TaskCall) -> ProgressReport | None:
+        """Return what a running attempt last reported; None where it has reported nothing."""
+        report = self._of_running.get(_place(call))
+        return report if report is not None and report.attempt == call.attempt else None
+
+    def finished(self, call: TaskCall) -> None:
+        """Forget what an attempt reported: it runs no more."""
+        self._of_running.pop(_place(call), None)
 
     async def flow_input(self, call: TaskCall) -> bytes:
         """Return the input of the task's run as JSON text; null where the run was deleted meanwhile."""
@@ -69,6 +79,10 @@ class TaskErrands:
             await self._link.run(report_progress(list(latest.values())))
         except (psycopg.Error, OSError) as error:
             logger.warning("the progress of %d tasks could not be noted: %s", len(latest), sentence_of(error))
+
+
+def _place(call: TaskCall) -> Place:
+    return call.run_id, call.step.slug, call.task_index
 
 
 def report_of(call: TaskCall, fraction: float | None, message: str | None) -> ProgressReport:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from uuid import UUID
 
+    from pgflow_mp.core.queries.tasks import ProgressReport
     from pgflow_mp.core.queries.workers import Process
     from pgflow_mp.definition import ExecutorName
     from pgflow_mp.engine.health import Health
+    from pgflow_mp.executors.base import TaskCall
     from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
 
 
@@ -29,6 +31,7 @@ class WorkerStatus:
         open_flows: The flows that it claims tasks of.
         held: Tasks that it has claimed and neither settled nor given back.
         executors: By kind, what they are doing.
+        progress_of: Tells what a running call has last reported (`ctx.progress`).
     """
 
     name: str
@@ -40,6 +43,7 @@ class WorkerStatus:
     open_flows: frozenset[str]
     held: int
     executors: Mapping[ExecutorName, ExecutorStatus]
+    progress_of: Callable[[TaskCall], ProgressReport | None]
 
     @property
     def ready(self) -> bool:
@@ -61,29 +65,27 @@ class WorkerStatus:
                 for slug, worker_id in sorted(self.workers.items())
             ],
             "tasks_held": self.held,
-            "executors": {kind: _executor(status) for kind, status in self.executors.items()},
+            "executors": {kind: self._executor(status) for kind, status in self.executors.items()},
+        }
+
+    def _executor(self, status: ExecutorStatus) -> dict[str, Any]:
+        return {
+            "size": status.size,
+            "running": status.running,
+            "waiting": status.waiting,
+            "children": [self._child(child) for child in status.children],
+        }
+
+    def _child(self, child: ChildStatus) -> dict[str, Any]:
+        return {
+            "pid": child.pid,
+            "state": child.state,
+            "tasks_finished": child.finished,
+            "tasks": [_task(running, self.progress_of(running.call)) for running in child.calls],
         }
 
 
-def _executor(status: ExecutorStatus) -> dict[str, Any]:
-    return {
-        "size": status.size,
-        "running": status.running,
-        "waiting": status.waiting,
-        "children": [_child(child) for child in status.children],
-    }
-
-
-def _child(child: ChildStatus) -> dict[str, Any]:
-    return {
-        "pid": child.pid,
-        "state": child.state,
-        "tasks_finished": child.finished,
-        "tasks": [_task(running) for running in child.calls],
-    }
-
-
-def _task(running: RunningCall) -> dict[str, Any]:
+def _task(running: RunningCall, progress: ProgressReport | None) -> dict[str, Any]:
     call = running.call
     return {
         "flow": call.flow.slug,
@@ -93,6 +95,7 @@ def _task(running: RunningCall) -> dict[str, Any]:
         "attempt": call.attempt,
         "seconds": _rounded(running.seconds),
         "timeout": call.timeout,
+        "progress": None if progress is None else {"fraction": progress.fraction, "message": progress.message},
     }
 
 

@@ -351,6 +351,7 @@ class Worker:
             open_flows=frozenset(self._open_flows),
             held=len(self._holding),
             executors=self._fleet.status(),
+            progress_of=self._errands.progress_of,
         )
 
     # Flows that come and go
@@ -509,6 +510,7 @@ class Worker:
 
     def _finished(self, outcome: Outcome) -> None:
         self._appetite.finished(outcome)
+        self._errands.finished(outcome.call)
         if isinstance(outcome, Failed) and outcome.reason == "cancelled":
             self._canceller.ended(outcome.call)
         else:

@@ -58,6 +58,18 @@ def test_a_run_is_one_trace_below_its_caller_with_links_to_what_a_step_depends_o
     assert join["attributes"]["pgflow.run_id"] == str(run_id)
 
 
+def test_the_span_of_an_attempt_that_is_killed_is_made_by_the_worker(pgflow_dsn, spans):
+    plugin = "tests.plugins.traced:Traced"
+    with PgFlow(pgflow_dsn, plugins=[plugin]) as app:
+        app.compile(traced.Stuck)
+        with working(pgflow_dsn, traced.Stuck, plugins=[plugin]):
+            run_id = app.start_flow(traced.Stuck)
+            eventually(lambda: app.get_run(run_id).failed)
+    [began], [killed] = named(spans(), "start stuck"), named(spans(), "stuck.hang")
+    assert (killed["context"]["trace_id"], killed["parent_id"]) == ids(began)
+    assert killed["status"] == {"status_code": "ERROR", "description": "Task timed out after 1s"}
+
+
 def test_a_run_that_was_started_without_the_plugin_has_a_trace_of_its_own(flow_runner, pgflow_conn, spans):
     flow_runner.plugins.append(traced.OpenTelemetry())
     runs = flow_runner.run_many(traced.Diamond, [{}, {}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import TYPE_CHECKING
 
 from opentelemetry import trace
@@ -45,6 +46,12 @@ class Traced(OpenTelemetry):
     @hookimpl
     def pgflow_child_init(self) -> None:
         keep_spans()
+
+
+class Stuck(Flow, max_attempts=1, timeout=1):
+    @step
+    def hang():
+        time.sleep(60)
 
 
 class Diamond(Flow, max_attempts=2, base_delay=1):

@@ -18,10 +18,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.executors.base import Completed
-from pgflow_mp.hooks.events import RunInfo, StepInfo, TaskInfo
+from pgflow_mp.hooks.events import Carriers, RunInfo, StepInfo, TaskInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import ClaimedTask, Recovered, Settled, TaskKey, Transitions
@@ -125,7 +125,8 @@ class Announcer:
             key = each.key
             task = TaskInfo(each.flow_slug, key.run_id, key.step_slug, key.task_index, key.attempt, key.worker_id)
             reason: FailureReason = "lost" if each.is_lost else "timeout"
-            self._failure(task, each.error, reason, 0.0, each.task_status, each.delay)
+            told = {"task": task, "error": each.error, "reason": reason, "seconds": 0.0, "carriers": Carriers.of(b"")}
+            self._failure(told, each.task_status, each.delay)
         self._changes(
             [(each.flow_slug, each.key.run_id, each.transitions) for each in failed if each.transitions is not None]
         )
@@ -148,22 +149,21 @@ class Announcer:
                     error=result.error or "",
                     reason="output",
                     seconds=outcome.seconds,
+                    carriers=Carriers.of(outcome.call.carriers),
                 )
         else:
-            self._failure(task, outcome.error, outcome.reason, outcome.seconds, result.task_status, result.delay)
+            told = {
+                "task": task,
+                "error": outcome.error,
+                "reason": outcome.reason,
+                "seconds": outcome.seconds,
+                "carriers": Carriers.of(outcome.call.carriers),
+            }
+            self._failure(told, result.task_status, result.delay)
 
-    def _failure(
-        self,
-        task: TaskInfo,
-        error: str,
-        reason: FailureReason,
-        seconds: float,
-        status: str | None,
-        delay: float | None,
-    ) -> None:
-        if reason == "timeout":
-            self._tell("pgflow_task_timed_out", task=task, seconds=seconds)
-        told = {"task": task, "error": error, "reason": reason, "seconds": seconds}
+    def _failure(self, told: Mapping[str, Any], status: str | None, delay: float | None) -> None:
+        if told["reason"] == "timeout":
+            self._tell("pgflow_task_timed_out", task=told["task"], seconds=told["seconds"])
         if status == "queued":
             self._tell("pgflow_task_retried", **told, delay=delay or 0.0)
         else:

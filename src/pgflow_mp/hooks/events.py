@@ -6,6 +6,7 @@ and the database has them.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -54,6 +55,12 @@ class Carriers:
     run: Mapping[str, str]
     parents: tuple[Mapping[str, str], ...]
     own: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, text: bytes) -> Carriers:
+        """Read what came along with a task: JSON text `[of the run, [of each parent's task]]`; empty for nothing."""
+        run, parents = json.loads(text) if text else ({}, [])
+        return cls(run, tuple(parents))
 
 
 @dataclass(frozen=True, slots=True)

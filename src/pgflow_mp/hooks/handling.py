@@ -8,7 +8,6 @@ coroutine, by the same lines: begun before the call, ended after it, the last re
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import pickle
 from base64 import b64decode, b64encode
@@ -95,8 +94,7 @@ class WrappedCall:
     def __init__(self, hooks: HandlerHooks, carriers: bytes) -> None:
         self._hooks = hooks
         self._task: TaskInfo | None = None
-        run, parents = json.loads(carriers) if carriers else ({}, [])
-        self._carriers = Carriers(run, tuple(parents))
+        self._carriers = Carriers.of(carriers)
 
     def call(self, step: StepDefinition, input: Any, flow_input: Any, ctx: Context) -> Any:  # noqa: A002
         """Do what `handler.call` does, with the hooks around it."""

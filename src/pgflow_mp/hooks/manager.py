@@ -109,7 +109,7 @@ class Plugins:
     @property
     def wants_carriers(self) -> bool:
         """Whether some plugin asks for what was passed along with a run and from a task's parents."""
-        return any("carriers" in each.parameters for each in self.implementations(_CALL_HANDLER))
+        return any("carriers" in each.parameters for found in self._implementations.values() for each in found)
 
     @property
     def heard(self) -> frozenset[str]:

@@ -138,7 +138,9 @@ def pgflow_task_timed_out(task: TaskInfo, seconds: float) -> None:
 
 
 @hookspec
-def pgflow_task_retried(task: TaskInfo, error: str, reason: FailureReason, seconds: float, delay: float) -> None:
+def pgflow_task_retried(
+    task: TaskInfo, error: str, reason: FailureReason, seconds: float, delay: float, carriers: Carriers
+) -> None:
     """Observer, in the worker: an attempt failed, and the task is queued again in the database.
 
     Args:
@@ -147,11 +149,12 @@ def pgflow_task_retried(task: TaskInfo, error: str, reason: FailureReason, secon
         reason: `raised`, `timeout`, `lost` (its process), `input` or `output` (too large, or no JSON), `cancelled`.
         seconds: How long it ran.
         delay: Seconds until the next attempt may start.
+        carriers: What plugins passed along to the task.
     """
 
 
 @hookspec
-def pgflow_task_failed(task: TaskInfo, error: str, reason: FailureReason, seconds: float) -> None:
+def pgflow_task_failed(task: TaskInfo, error: str, reason: FailureReason, seconds: float, carriers: Carriers) -> None:
     """Observer, in the worker: a task failed in the database for good: no attempt is left, or none is wanted.
 
     What its step and its run make of that follows: `pgflow_step_failed` and `pgflow_run_failed`, or
@@ -162,6 +165,7 @@ def pgflow_task_failed(task: TaskInfo, error: str, reason: FailureReason, second
         error: As the database has it: what happened in the first line, a bounded traceback below.
         reason: `raised`, `timeout`, `lost` (its process), `input` or `output` (too large, or no JSON), `cancelled`.
         seconds: How long it ran; 0.0 for an attempt whose worker was lost, which another worker ended.
+        carriers: What plugins passed along to the task; nothing for such an attempt.
     """
 
 

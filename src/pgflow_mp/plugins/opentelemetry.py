@@ -9,16 +9,17 @@ into the children, where each attempt's span is below it, with links to the span
 A run that was started without this plugin (SQL, another language) has a trace of its own, whose id is the run's.
 
 A handler runs inside its attempt's span, so what it opens is below that. The spans are made by the tracer provider of
-the process: set one up where your flows are imported, in children too. An attempt that is killed leaves no span; that
-it was is in its run, and told by other plugins.
+the process: set one up where your flows are imported, in children too. The span of an attempt that is killed is made by
+the worker, when its failure is in the database.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import propagate, trace
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags
 
 from pgflow_mp import __version__
 from pgflow_mp.hooks import hookimpl
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
 
-    from pgflow_mp.hooks import Carriers, TaskInfo
+    from pgflow_mp.hooks import Carriers, FailureReason, TaskInfo
 
 _SPAN_ID = 2**64 - 1
 
@@ -47,26 +48,52 @@ class OpenTelemetry:
 
     @hookimpl(wrapper=True)
     def pgflow_call_handler(self, task: TaskInfo, carriers: Carriers) -> Generator[None, Any, Any]:
-        links = [Link(context) for context in map(_span_context, carriers.parents) if context.is_valid]
-        with _tracer().start_as_current_span(
-            f"{task.flow_slug}.{task.step_slug}",
-            context=_context_of(carriers.run, task.run_id),
-            kind=SpanKind.CONSUMER,
-            links=links,
-            attributes={
-                "pgflow.flow_slug": task.flow_slug,
-                "pgflow.run_id": str(task.run_id),
-                "pgflow.step_slug": task.step_slug,
-                "pgflow.task_index": task.task_index,
-                "pgflow.attempt": task.attempt,
-            },
-        ):
+        with _tracer().start_as_current_span(**_attempt(task, carriers)):
             propagate.inject(carriers.own)
             return (yield)
+
+    @hookimpl
+    def pgflow_task_retried(
+        self, task: TaskInfo, error: str, reason: FailureReason, seconds: float, carriers: Carriers
+    ) -> None:
+        if reason in ("timeout", "lost"):
+            _span_of_killed(task, error, seconds, carriers)
+
+    @hookimpl
+    def pgflow_task_failed(
+        self, task: TaskInfo, error: str, reason: FailureReason, seconds: float, carriers: Carriers
+    ) -> None:
+        if reason in ("timeout", "lost"):
+            _span_of_killed(task, error, seconds, carriers)
 
 
 def _tracer() -> trace.Tracer:
     return trace.get_tracer("pgflow_mp", __version__)
+
+
+def _attempt(task: TaskInfo, carriers: Carriers) -> dict[str, Any]:
+    """Return what all spans of attempts are made of."""
+    return {
+        "name": f"{task.flow_slug}.{task.step_slug}",
+        "context": _context_of(carriers.run, task.run_id),
+        "kind": SpanKind.CONSUMER,
+        "links": [Link(context) for context in map(_span_context, carriers.parents) if context.is_valid],
+        "attributes": {
+            "pgflow.flow_slug": task.flow_slug,
+            "pgflow.run_id": str(task.run_id),
+            "pgflow.step_slug": task.step_slug,
+            "pgflow.task_index": task.task_index,
+            "pgflow.attempt": task.attempt,
+        },
+    }
+
+
+def _span_of_killed(task: TaskInfo, error: str, seconds: float, carriers: Carriers) -> None:
+    """Make the span that the child could not end."""
+    now = time.time_ns()
+    span = _tracer().start_span(**_attempt(task, carriers), start_time=now - int(seconds * 1e9))
+    span.set_status(StatusCode.ERROR, error.partition("\n")[0])
+    span.end(now)
 
 
 def _span_context(carrier: Mapping[str, str]) -> SpanContext:

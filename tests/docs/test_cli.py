@@ -50,10 +50,20 @@ def send_mail(flow_input):
     return "sent"
 """
 
+HANDLERS = """
+from pgflow_mp import handles
+
+
+@handles("fetch")
+def fetch(flow_input):
+    return flow_input
+"""
+
 FILES = {
     "flows.py": FLOWS.replace("job, ", ""),
     "app/__init__.py": "",
     "app/flows.py": FLOWS + JOBS,
+    "app/handlers.py": HANDLERS,
     "app/alerts.py": "def pgflow_run_failed(run, error):\n    print(run.run_id, error)\n",
     "reports.py": FLOWS.replace("job, ", "").replace("ProcessOrder", "Report"),
     "order.json": '{"order_id": 1}',

@@ -6,6 +6,7 @@ import json
 import logging
 
 import pytest
+import structlog
 
 from pgflow_mp import Flow, step
 from pgflow_mp.hooks import specs
@@ -62,7 +63,6 @@ def test_the_same_as_json_and_as_fields_alone(records):
 
 
 def test_what_a_plugin_logs_reads_well_in_structlog(records):
-    structlog = pytest.importorskip("structlog")
     record = records(FieldLog())[-1]
     shown = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder()],

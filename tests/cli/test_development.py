@@ -39,6 +39,7 @@ def test_a_run_without_a_dsn_needs_nothing_but_the_file_and_can_be_looked_at(tmp
     assert [found["input"] for found in json.loads(listed.stdout)["runs"]] == [{"names": ["Ada"]}]
 
 
+@pytest.mark.slow
 def test_a_changed_flow_is_compiled_anew_and_told(tmp_path, run):
     name = f"flow_{uuid.uuid4().hex[:8]}"
     flow = GREET.replace("class Greet(Flow", f'class Greet(Flow, slug="{name}"')

@@ -11,6 +11,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import pytest
@@ -168,11 +169,9 @@ def test_a_loop_that_does_not_turn_and_a_route_that_fails_are_told(monkeypatch, 
     async def listen() -> list[tuple[int, str]]:
         with Endpoints(("127.0.0.1", 0), {"/fine": fine, "/broken": broken}) as endpoints:
             seen = [await asyncio.to_thread(get, f"{endpoints.url}{path}") for path in ("/fine?x=1", "/broken")]
-            late = asyncio.get_running_loop().run_in_executor(None, get, f"{endpoints.url}/fine")
-            deadline = time.monotonic() + 10
-            while not late.done() and time.monotonic() < deadline:  # the loop is held up on purpose
-                pass
-            return [*seen, await late, await asyncio.to_thread(head, endpoints.url)]
+            with ThreadPoolExecutor(1) as aside:
+                late = aside.submit(get, f"{endpoints.url}/fine").result(10)  # this holds the loop up, on purpose
+            return [*seen, late, await asyncio.to_thread(head, endpoints.url)]
 
     def head(url: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)

@@ -78,6 +78,7 @@ def operator(tmp_path, pgflow_dsn, pgflow_conn):
         worker.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", [("TERM",), ("INT", "INT")])
 def test_another_worker_has_the_unfinished_tasks_within_a_second_of_the_end_of_the_grace(operator, signals):
     """One signal and a short grace, or a second signal in a long one."""

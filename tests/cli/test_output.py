@@ -74,6 +74,7 @@ sys.exit(main(["completion", "bash"]))
 """
 
 
+@pytest.mark.slow
 def test_a_locale_without_the_signs_gets_escapes_and_no_error():
     done = subprocess.run(
         [sys.executable, "-c", PRINTS],

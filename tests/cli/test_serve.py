@@ -84,6 +84,7 @@ def test_a_worker_serves_all_flows_of_its_modules_and_drains_on_sigterm(serve, c
     assert conn.execute("select count(*) from pgflow.workers where stopped_at is null").fetchone() == (0,)
 
 
+@pytest.mark.slow
 def test_a_running_task_gets_the_grace_to_finish(serve, conn):
     process = serve("slow.py", "--grace", "20")
     start(conn, "slow", '{"seconds": 2}')

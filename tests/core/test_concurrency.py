@@ -308,6 +308,7 @@ class TestManySessions:
         assert storm.problems == []
         assert_consistent(machine, "f", runs)
 
+    @pytest.mark.slow
     def test_sessions_that_are_killed_at_random(self, machine):
         """Issue 3.5: every run ends all the same; what a dead session held is recovered (D-3)."""
         machine.flow("f", **BUSY)

@@ -427,6 +427,7 @@ class TestMaps:
         machine.settle([(task, []) for task in machine.claim("f")])
         assert [(task.step, task.input) for task in machine.claim("f")] == [("s", {"n": []})]
 
+    @pytest.mark.slow
     def test_ten_thousand_elements(self, machine):
         """Issue: a 10,000-element map, claimed and settled in batches; each handler sees its own element."""
         size = 10_000

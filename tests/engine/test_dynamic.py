@@ -229,6 +229,7 @@ def test_a_worker_takes_up_what_appears_follows_what_changes_and_lets_go_of_what
     until(lambda: pgflow_conn.execute(working).fetchone() == (0,))
 
 
+@pytest.mark.slow
 def test_a_change_that_nobody_announced_is_found(app, pgflow_conn):
     app.upsert_flow("tenant", SHORT)
     with worker(app):

@@ -173,6 +173,7 @@ def test_a_return_that_is_repeated_leaves_alone_what_was_claimed_again_meanwhile
     assert len(holding) == 0
 
 
+@pytest.mark.slow
 def test_a_refused_claim_is_tried_again_with_growing_pauses(app, pgflow_dsn, pgflow_conn, monkeypatch):
     """The sibling polls 1,250 times a second where its queue is missing (generations 2.6)."""
     app.compile(flows.Echo)
@@ -212,6 +213,7 @@ def test_health_is_an_answer_to_a_poll_within_the_last_30_seconds(app, pgflow_ds
         eventually(lambda: not worker.health().ok)
 
 
+@pytest.mark.slow
 def test_a_worker_whose_children_are_all_busy_is_healthy(app, pgflow_dsn, pgflow_conn, monkeypatch, tmp_path):
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr("pgflow_mp.engine.health.HEALTHY_SECONDS", 1.0)

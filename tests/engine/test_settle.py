@@ -47,6 +47,7 @@ def test_an_output_that_the_database_refuses_fails_its_own_task_with_the_reason(
     assert error == "The outcome could not be stored: poison is not stored here"
 
 
+@pytest.mark.slow
 def test_results_are_kept_and_settled_when_the_database_is_back(app, pgflow_dsn, pgflow_conn):
     """Connections that claim and settle are killed at work while five hundred results come in."""
     app.compile(flows.Echo)

@@ -155,6 +155,7 @@ def test_what_does_not_finish_within_the_grace_goes_back_with_its_attempt_unspen
     assert not _lives(int(marks.read_text()))
 
 
+@pytest.mark.slow
 def test_what_a_worker_could_not_give_back_is_counted_and_a_second_stop_ends_the_wait(app, pgflow_dsn, tmp_path):
     """Without a database nobody may claim that nothing is left claimed."""
     app.compile(flows.Marked)

@@ -267,6 +267,7 @@ def test_what_a_task_leaves_running_when_it_returns_goes_on():
     in_a_loop(scenario)
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_ignores_its_cancellation_fails_in_time_and_its_child_goes_when_the_others_are_through():
     async def stubborn():
         while True:
@@ -313,6 +314,7 @@ def test_a_blocked_loop_is_killed_and_its_other_tasks_begin_again_elsewhere(tmp_
     in_a_loop(scenario)
 
 
+@pytest.mark.slow
 def test_the_task_that_blocks_is_to_blame_and_not_the_one_whose_time_is_up():
     async def scenario(crew):
         innocent = call_of(nap, 0.5, timeout=1)
@@ -328,6 +330,7 @@ def test_the_task_that_blocks_is_to_blame_and_not_the_one_whose_time_is_up():
     in_a_loop(scenario)
 
 
+@pytest.mark.slow
 def test_a_loop_stopped_from_outside_is_killed_too():
     async def scenario(crew):
         [pid] = crew.pool.pids

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from pgflow_mp.executors import Completed
 from pgflow_mp.executors.aio import LoopPool
 from pgflow_mp.executors.thread import ThreadExecutor
@@ -124,6 +126,7 @@ def test_a_coroutine_is_cancelled_cleans_up_and_its_neighbour_goes_on(tmp_path):
     play(scenario, pool=LoopPool)
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_ignores_its_cancellation_is_reported_and_ended(tmp_path):
     file = tmp_path / "said"
 
@@ -139,6 +142,7 @@ def test_a_coroutine_that_ignores_its_cancellation_is_reported_and_ended(tmp_pat
     play(scenario, pool=LoopPool)
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_blocked_is_killed_and_its_neighbour_begins_again(tmp_path):
     file = tmp_path / "said"
 

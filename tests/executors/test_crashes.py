@@ -87,6 +87,7 @@ def test_what_a_child_printed_last_is_in_the_obituary():
     play(scenario)
 
 
+@pytest.mark.slow
 def test_many_crashes_in_a_row_do_not_break_the_pool():
     async def scenario(crew):
         outcomes = await crew.run(*[call_of(exit_hard) for _ in range(10)], call_of(double, 21))

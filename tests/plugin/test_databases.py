@@ -268,6 +268,7 @@ SHUFFLE = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_tests_of_every_isolation_may_run_in_any_order(pytester, run_pytest, seed):
     pytester.makeconftest(SHUFFLE.format(seed=seed))
@@ -434,6 +435,7 @@ def test_the_plugin_loads_from_a_conftest(pytester, run_pytest):
     run_pytest(apart=True).assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_fails_the_tests_in_words_and_ends_the_session(pytester, run_pytest):
     pytester.makepyfile(
         """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_module_may_share_one_database_and_have_a_second_one(pytester, run_pytest):
     pytester.makeconftest(
         """

@@ -260,6 +260,7 @@ def test_the_database_of_a_failed_test_is_kept_on_request(failing, pgflow_server
         conn.execute(f'drop database "{name}"')
 
 
+@pytest.mark.slow
 def test_a_server_of_our_own_goes_on_with_a_database_that_is_kept(failing):
     result = failing(
         """

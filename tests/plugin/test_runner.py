@@ -356,8 +356,16 @@ def test_a_step_that_hangs_is_ended_at_its_timeout(flow_runner, executor):
 
     run = flow_runner.run(Hanging, replace={"hang": hangs()})
     assert run.output == {"hang": "woke up"}
+    assert run["hang"].attempts == 2
+
+
+def test_a_step_that_always_hangs_fails_with_its_timeout(flow_runner):
+    class Hanging(Flow, max_attempts=2, timeout=1):
+        @step
+        def hang(): ...
+
     run = flow_runner.run(Hanging, replace={"hang": hangs(times=2)}, check=False)
-    assert run["hang"].error.startswith("Task timed out after 2s")
+    assert run["hang"].error.startswith("Task timed out after 1s")
 
 
 @pytest.mark.parametrize(

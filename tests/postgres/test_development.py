@@ -112,6 +112,7 @@ def test_the_server_of_a_killed_user_is_joined_and_then_stopped():
     wait_for_end(pid, folder / "data")
 
 
+@pytest.mark.slow
 def test_many_come_and_go_at_once(home):
     with development("system") as server:
         run(server.dsn, "drop table if exists visits; create table visits (n int)")
@@ -148,6 +149,7 @@ def test_a_server_killed_without_a_trace_starts_again_with_its_data(kept):
             assert ask(again.dsn, kept) == 7
 
 
+@pytest.mark.slow
 def test_a_data_home_with_a_long_path_works_for_all_users(home, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(open_folder(home / ("long" * 25))))
     with development("system") as one, development("system") as two:
@@ -197,6 +199,7 @@ def test_data_whose_server_does_not_start_are_never_left_for_another_server(home
     assert [path.name for path in home_with_data.parent.iterdir()] == [home_with_data.name]
 
 
+@pytest.mark.slow
 def test_an_embedded_server_that_cannot_make_data_leaves_the_way_to_the_system(monkeypatch):
     with open_temporary_folder() as folder:
         monkeypatch.setenv("XDG_DATA_HOME", str(folder))
@@ -211,6 +214,7 @@ def test_a_container_is_no_development_server():
         development("docker")
 
 
+@pytest.mark.slow
 def test_a_home_removed_while_in_use_does_not_hinder_leaving(monkeypatch):
     with open_temporary_folder() as folder:
         monkeypatch.setenv("XDG_DATA_HOME", str(folder))

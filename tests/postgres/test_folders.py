@@ -25,6 +25,7 @@ def owned(process):
     return Path(folder), int(pid)
 
 
+@pytest.mark.slow
 def test_the_server_of_a_killed_owner_is_swept_by_the_next_start_and_no_other():
     with start("system") as alive, python(OWNER) as owner:
         folder, pid = owned(owner)
@@ -37,6 +38,7 @@ def test_the_server_of_a_killed_owner_is_swept_by_the_next_start_and_no_other():
             assert ask(alive.dsn, "select 1") == 1
 
 
+@pytest.mark.slow
 def test_the_server_of_a_living_owner_in_another_process_is_left_alone():
     with python(OWNER) as owner:
         folder, pid = owned(owner)

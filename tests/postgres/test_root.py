@@ -35,6 +35,7 @@ def owner_of_process(pid):
     return Path(f"/proc/{pid}").stat().st_uid
 
 
+@pytest.mark.slow
 def test_programs_that_the_account_cannot_reach_are_copied_once(closed_wheel, reachable, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(reachable))
     with start("embedded") as server:
@@ -62,6 +63,7 @@ def test_without_a_candidate_account_it_says_what_to_create(monkeypatch):
         start("system")
 
 
+@pytest.mark.slow
 def test_existing_data_are_served_as_the_account_they_belong_to(reachable, monkeypatch):
     nobody = pwd.getpwnam("nobody")
     monkeypatch.setattr(accounts, "CANDIDATES", ("nobody",))
@@ -116,6 +118,7 @@ def interpreter_for(account):
     return pytest.skip(f"no Python 3.11 that the account {account.name} can run")
 
 
+@pytest.mark.slow
 def test_an_unprivileged_user_runs_servers_as_itself(reachable):
     account = server_account()
     program = interpreter_for(account)

@@ -119,6 +119,7 @@ def name_temporary_folder(monkeypatch, folder):
     monkeypatch.setattr("tempfile.tempdir", None)  # what was found before is forgotten
 
 
+@pytest.mark.slow
 def test_a_long_temporary_folder_does_not_make_the_socket_path_too_long(monkeypatch, reachable):
     long = reachable / ("long" * 25)
     long.mkdir(mode=0o755)
@@ -128,6 +129,7 @@ def test_a_long_temporary_folder_does_not_make_the_socket_path_too_long(monkeypa
         assert long not in socket_of(server).parents
 
 
+@pytest.mark.slow
 def test_the_temporary_folder_is_used_where_it_can_be(monkeypatch, reachable):
     name_temporary_folder(monkeypatch, reachable)
     with start("system") as server:

@@ -10,9 +10,9 @@ import pytest
 
 import pgflow_mp
 from pgflow_mp import PgFlow
-from tests.core.test_siblings import SIBLINGS
 from tests.docs.documents import ROOT, blocks, write_files
 from tests.docs.test_documents import compile_flows, run
+from tests.siblings.generations import GENERATIONS
 
 CLIENT = ROOT / "docs/client.md"
 COMPATIBILITY = ROOT / "docs/compatibility.md"
@@ -50,7 +50,7 @@ def test_the_errors_that_client_md_lists_exist_and_are_what_it_says():
 def test_compatibility_md_names_the_contract_and_the_siblings_that_are_replayed():
     text = COMPATIBILITY.read_text(encoding="utf-8")
     assert f"**{PgFlow.core_version()}**" in text
-    for sibling in SIBLINGS:
+    for sibling in GENERATIONS:
         words = sibling.name.split()
         assert words[0] in text
         assert all(word in text for word in words[1:]), sibling.name

@@ -34,3 +34,26 @@ def empty_dsn(_pgflow_databases):
     dsn = _pgflow_databases.create(empty=True)
     yield dsn
     _pgflow_databases.drop(dsn)
+
+
+@pytest.fixture(scope="session")
+def _foreign_databases(server_dsn):
+    from tests.core.foreign.databases import ForeignDatabases
+
+    databases = ForeignDatabases(server_dsn)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def foreign_dsn(_foreign_databases):
+    """`foreign_dsn("0.17.1")` is a fresh database with the schema of that generation (see tests/core/foreign)."""
+    made = []
+
+    def create(generation):
+        made.append(_foreign_databases.create(generation))
+        return made[-1]
+
+    yield create
+    for dsn in made:
+        _foreign_databases.drop(dsn)

@@ -436,7 +436,7 @@ begin
   insert into pgflow.step_states (flow_slug, run_id, step_slug, remaining_deps, initial_tasks)
   select s.flow_slug, run.run_id, s.step_slug, s.deps_count, case
     when s.step_type = 'single' then 1
-    when s.deps_count = 0 then jsonb_array_length(run.input)
+    when s.deps_count = 0 then case when jsonb_typeof(run.input) = 'array' then jsonb_array_length(run.input) end
   end
   from pgflow.steps as s
   where s.flow_slug = run.flow_slug;

@@ -9,7 +9,9 @@ files and the functions that we made. A second run therefore does only what is l
 - functions: all of them again when any file changed, or when another variant of one fits since the database got or
   lost its realtime service (see `replace`).
 
-A schema pgflow that somebody else made is never touched.
+A schema pgflow that somebody else made is never touched: where its core can be served, our functions are made beside it
+(see `beside`), in schema pgflow_mp alone. `pgflow_mp.installed` remembers the mode, and of a foreign core what the
+functions were made for; when that has changed, they are made anew.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from psycopg.rows import tuple_row
 
 import pgflow_mp
 from pgflow_mp.connecting import connect, sentence_of
-from pgflow_mp.core import pgmq, replace, roles, scripts
+from pgflow_mp.core import beside, pgmq, replace, roles, scripts
+from pgflow_mp.core.scripts import Script
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
 __all__ = ["install"]
@@ -53,13 +56,16 @@ where n.nspname = %s
 """
 
 _REMEMBER = """
-insert into pgflow_mp.installed (version, content_hash, functions, package_version, pgmq)
-values (%s, %s, %s, %s, %s)
+insert into pgflow_mp.installed
+  (version, content_hash, functions, package_version, pgmq, mode, core, core_fingerprint)
+values (%s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (only_row) do update
 set version = excluded.version,
     content_hash = excluded.content_hash,
     functions = excluded.functions,
     package_version = excluded.package_version,
+    core = excluded.core,
+    core_fingerprint = excluded.core_fingerprint,
     updated_at = now()
 """
 
@@ -70,9 +76,17 @@ class _Installed(NamedTuple):
     version: int
     content_hash: str
     functions: list[str]
+    beside: bool
+    fingerprint: str | None
 
 
-_NOTHING = _Installed(0, "", [])
+_NOTHING = _Installed(0, "", [], beside=False, fingerprint=None)
+
+# As JSON, because tables of an earlier version have fewer columns.
+_INSTALLED = """
+select i.version, i.content_hash, i.functions, to_jsonb(i) ->> 'mode' = 'beside', to_jsonb(i) ->> 'core_fingerprint'
+from pgflow_mp.installed as i
+"""
 
 
 def install(
@@ -143,24 +157,72 @@ def _check_server(conn: _Connection) -> None:
 def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     _set_up_transaction(conn)
     before = _installed(conn)
-    if before is _NOTHING:
-        _refuse_foreign_schema(conn)
+    core = _foreign_core(conn, before)
     how, pgmq_line = pgmq.ensure(conn)
-    version, tables_line = _bring_tables(conn, folder, before.version)
+    version, tables_line = _bring_tables(conn, folder, before.version, beside=core is not None)
 
     realtime = bool(_value(conn, _REALTIME))
-    wanted = scripts.functions(folder, realtime=realtime)
-    content_hash = scripts.content_hash(wanted)
-    if (before.version, before.content_hash) == (version, content_hash):
-        return [pgmq_line, tables_line, "functions: unchanged, nothing to do"]
+    views, wanted = _wanted(conn, folder, core, realtime=realtime)
+    content_hash = scripts.content_hash([*(Script(name, text) for name, text in views.items()), *wanted])
+    lines = [pgmq_line, tables_line]
+    fingerprint = core and core.fingerprint
+    if (before.version, before.content_hash, before.fingerprint) == (version, content_hash, fingerprint):
+        return [*lines, *_core_lines(core, before), "functions: unchanged, nothing to do"]
+    if core is not None:
+        beside.replace_views(conn, views)
     made = replace.functions(conn, wanted, before.functions)
-    conn.execute(_REMEMBER, (version, content_hash, made, pgflow_mp.__version__, how))
+    mode = "own" if core is None else "beside"
+    conn.execute(
+        _REMEMBER,
+        (version, content_hash, made, pgflow_mp.__version__, how, mode, core and core.name, fingerprint),
+    )
     return [
-        pgmq_line,
-        tables_line,
+        *lines,
+        *_core_lines(core, before),
         f"functions: {'created' if before is _NOTHING else 'updated'}, {len(made)}",
         f"events: {'sent by realtime.send' if realtime else 'not sent, there is no realtime.send here'}",
     ]
+
+
+def _foreign_core(conn: _Connection, before: _Installed) -> beside.Core | None:
+    """Return the core of somebody else beside which we install; None where schema pgflow is ours, or nobody's yet.
+
+    Raises:
+        InstallError: It is of a generation that cannot be served, or schema pgflow_mp is somebody else's too.
+    """
+    if before is _NOTHING and _value(conn, _OCCUPIED, ("pgflow_mp",)):
+        raise InstallError(
+            f"database {conn.info.dbname!r} has a schema pgflow_mp that pgflow-mp did not make; "
+            "it was left as it is. Install into another database."
+        )
+    if not (before.beside or (before is _NOTHING and _value(conn, _OCCUPIED, ("pgflow",)))):
+        return None
+    core = beside.look(conn)
+    if core.tier is None:
+        raise InstallError(
+            f"database {conn.info.dbname!r} has a schema pgflow that pgflow-mp did not make and cannot work with: "
+            f"{core.reason}. It was left as it is. Install into another database."
+        )
+    return core
+
+
+def _wanted(
+    conn: _Connection, folder: Traversable, core: beside.Core | None, *, realtime: bool
+) -> tuple[dict[str, str], list[Script]]:
+    """Return the views and the function files for this database."""
+    if core is None or core.tier is None:
+        return {}, scripts.functions(folder, realtime=realtime)
+    shape = beside.read_shape(conn)
+    return beside.views(shape), beside.render(folder, shape, core.tier, realtime=realtime)
+
+
+def _core_lines(core: beside.Core | None, before: _Installed) -> list[str]:
+    """Say beside whose core we stand, if it is somebody else's."""
+    if core is None:
+        return []
+    changed = before is not _NOTHING and before.fingerprint != core.fingerprint
+    said = "was changed since the last install" if changed else "was made by somebody else"
+    return [f"core: {core.name}, {said}; pgflow-mp stands beside it and has changed nothing of it, nothing to do"]
 
 
 @contextmanager
@@ -187,23 +249,13 @@ def _set_up_transaction(conn: _Connection) -> None:
 def _installed(conn: _Connection) -> _Installed:
     if _value(conn, "select to_regclass('pgflow_mp.installed')") is None:
         return _NOTHING
-    cursor = conn.cursor(row_factory=tuple_row)
-    found = cursor.execute("select version, content_hash, functions from pgflow_mp.installed").fetchone()
+    found = conn.cursor(row_factory=tuple_row).execute(_INSTALLED).fetchone()
     return _Installed(*found) if found else _NOTHING
 
 
-def _refuse_foreign_schema(conn: _Connection) -> None:
-    for schema in _SCHEMAS:
-        if _value(conn, _OCCUPIED, (schema,)):
-            raise InstallError(
-                f"database {conn.info.dbname!r} has a schema {schema} that pgflow-mp did not make; "
-                "it was left as it is. Install into another database."
-            )
-
-
-def _bring_tables(conn: _Connection, folder: Traversable, installed: int) -> tuple[int, str]:
+def _bring_tables(conn: _Connection, folder: Traversable, installed: int, *, beside: bool) -> tuple[int, str]:
     """Run the migrations above version `installed`; return the version now and the line that says so."""
-    versions = scripts.migrations(folder)
+    versions = scripts.migrations(folder, beside=beside)
     newest = versions[-1][0]
     if installed > newest:
         raise InstallError(
@@ -213,15 +265,15 @@ def _bring_tables(conn: _Connection, folder: Traversable, installed: int) -> tup
     if installed == newest:
         return newest, f"tables: version {newest} is current, nothing to do"
     if installed == 0:
-        _create_schemas(conn)
+        _create_schemas(conn, ("pgflow_mp",) if beside else _SCHEMAS)
     for version, parts in versions:
         for script in parts if version > installed else ():
             conn.execute(script.sql.encode())
     return newest, f"tables: {f'migrated from version {installed} to' if installed else 'created,'} version {newest}"
 
 
-def _create_schemas(conn: _Connection) -> None:
-    for schema in _SCHEMAS:
+def _create_schemas(conn: _Connection, schemas: Iterable[str]) -> None:
+    for schema in schemas:
         if _value(conn, "select to_regnamespace(%s)", (schema,)) is None:
             conn.execute(f"create schema {schema}".encode())
         conn.execute(f"revoke all on schema {schema} from public".encode())  # core E-3

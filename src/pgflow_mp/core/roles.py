@@ -33,6 +33,7 @@ _CLIENT_FUNCTIONS = (
     "pgflow.start_flow_with_states",
     "pgflow.get_run_with_states",
     "pgflow.flow_exists",
+    "pgflow_mp.has_flow",
     "pgflow_mp.start_flows",
     "pgflow_mp.start_once",
     "pgflow_mp.retry_run",

@@ -1,9 +1,10 @@
 """The SQL files of the package, in the order in which they are run.
 
-`tables.sql` is version 1 of the schema; every file ``migrations/NNNN_name.sql`` makes version NNNN of it. All
-other files create one function each and are replaced as a whole when any of them changes. A function that has
-two bodies, one for a database with a realtime service and one without, lies in ``name.realtime.sql`` and
-``name.silent.sql``.
+`tables.sql` is version 1 of the schema; every file ``migrations/NNNN_name.sql`` makes version NNNN of it. A file
+``name.own.sql`` is for databases whose schema pgflow is ours too, ``name.beside.sql`` for those where it is somebody
+else's. All other files create one function each and are replaced as a whole when any of them changes. A function that
+has two bodies, one for a database with a realtime service and one without, lies in ``name.realtime.sql`` and
+``name.silent.sql``. Folder ``beside`` holds what is different beside a foreign schema (see `beside`).
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from importlib.resources.abc import Traversable
 
-__all__ = ["Script", "content_hash", "functions", "migrations", "root"]
+__all__ = ["Script", "content_hash", "functions", "migrations", "root", "variants"]
 
-# The constraints of the tables call these, so they come first.
+# The constraints of the contract's tables call these, so they come first.
 _BEFORE_TABLES = ("define/is_valid_slug.sql", "define/is_valid_queue_name.sql")
 _TABLES = "tables.sql"
+_CONTRACT = "tables.own.sql"
+_REFERENCES = "references.own.sql"
 _MIGRATIONS = "migrations"
+_BESIDE = "beside"
 _REALTIME, _SILENT = ".realtime.sql", ".silent.sql"
 
 
@@ -38,6 +43,11 @@ class Script:
     name: str
     sql: str
 
+    @property
+    def function(self) -> str:
+        """The name of the function that it creates."""
+        return PurePosixPath(self.name).name.partition(".")[0]
+
 
 def root() -> Traversable:
     """Return the folder of the package's SQL files."""
@@ -45,7 +55,7 @@ def root() -> Traversable:
 
 
 def functions(folder: Traversable, *, realtime: bool) -> list[Script]:
-    """Return every function file, those first that the tables need, the others by name.
+    """Return every function file, those first that the contract's tables need, the others by name.
 
     Args:
         folder: What `root` returns.
@@ -56,18 +66,41 @@ def functions(folder: Traversable, *, realtime: bool) -> list[Script]:
     return sorted(found, key=lambda script: (script.name not in _BEFORE_TABLES, script.name))
 
 
-def migrations(folder: Traversable) -> list[tuple[int, list[Script]]]:
-    """Return the versions of the schema, oldest first, with the scripts that make each of the one before."""
-    first = [Script(name, (folder / name).read_text("utf-8")) for name in (*_BEFORE_TABLES, _TABLES)]
+def variants(folder: Traversable, place: str) -> list[Script]:
+    """Return the function files of one folder below ``beside``, by name; none when there is no such folder.
+
+    Args:
+        folder: What `root` returns.
+        place: The path below ``beside``, such as ``every`` or ``calls``.
+    """
+    found = folder / _BESIDE
+    for part in place.split("/"):
+        found = found / part
+    if not found.is_dir():
+        return []
+    return sorted(_read(_files(found), f"{_BESIDE}/{place}/"), key=lambda script: script.name)
+
+
+def migrations(folder: Traversable, *, beside: bool = False) -> list[tuple[int, list[Script]]]:
+    """Return the versions of the schema, oldest first, with the scripts that make each of the one before.
+
+    Args:
+        folder: What `root` returns.
+        beside: For a database whose schema pgflow is somebody else's: our own tables only.
+    """
+    first = (_TABLES,) if beside else (*_BEFORE_TABLES, _TABLES, _CONTRACT, _REFERENCES)
+    versions = {1: [Script(name, (folder / name).read_text("utf-8")) for name in first]}
     later = folder / _MIGRATIONS
-    found = sorted(_files(later), key=lambda file: file.name) if later.is_dir() else []
-    return [(1, first)] + [
-        (int(file.name.partition("_")[0]), [Script(f"{_MIGRATIONS}/{file.name}", file.read_text("utf-8"))])
-        for file in found
-    ]
+    unwanted = ".own.sql" if beside else ".beside.sql"
+    # The file for all databases comes before that for some: "0003_name" is less than "0003_name.own".
+    for file in sorted(_files(later) if later.is_dir() else (), key=lambda file: file.name.removesuffix(".sql")):
+        if not file.name.endswith(unwanted):
+            made = versions.setdefault(int(file.name.partition("_")[0]), [])
+            made.append(Script(f"{_MIGRATIONS}/{file.name}", file.read_text("utf-8")))
+    return list(versions.items())
 
 
-def content_hash(scripts: list[Script]) -> str:
+def content_hash(scripts: Iterable[Script]) -> str:
     """Return a digest over the names and texts of `scripts`."""
     digest = hashlib.sha256()
     for script in scripts:
@@ -78,12 +111,14 @@ def content_hash(scripts: list[Script]) -> str:
 def _walk(folder: Traversable, path: str) -> Iterator[Script]:
     """Yield the function files below `folder`, which lies at `path` below the root."""
     for entry in folder.iterdir():
-        name = f"{path}{entry.name}"
-        if entry.is_dir():
-            if name != _MIGRATIONS:
-                yield from _walk(entry, f"{name}/")
-        elif name.endswith(".sql") and name != _TABLES:
-            yield Script(name, entry.read_text("utf-8"))
+        if entry.is_dir() and f"{path}{entry.name}" not in (_MIGRATIONS, _BESIDE):
+            yield from _walk(entry, f"{path}{entry.name}/")
+    if path:
+        yield from _read(_files(folder), path)
+
+
+def _read(found: Iterable[Traversable], path: str) -> Iterator[Script]:
+    return (Script(f"{path}{file.name}", file.read_text("utf-8")) for file in found)
 
 
 def _files(folder: Traversable) -> Iterator[Traversable]:

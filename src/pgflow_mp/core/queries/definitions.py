@@ -43,6 +43,7 @@ class Compiled:
         options_changed: Options that were updated in place, such as ``timeout of step charge: 60 -> 120``.
         queues_restored: Queues that were made again, empty, because somebody had dropped their tables.
         schedules_changed: What was done to schedules that the flow declares, such as ``schedule nightly is set``.
+        options_left: Options that differ and stay as the database has them, since its core is somebody else's.
     """
 
     status: str
@@ -50,6 +51,7 @@ class Compiled:
     options_changed: tuple[str, ...]
     queues_restored: tuple[str, ...] = ()
     schedules_changed: tuple[str, ...] = ()
+    options_left: tuple[str, ...] = ()
 
     @property
     def nothing_to_do(self) -> bool:
@@ -154,18 +156,12 @@ def check_flow(slug: str, shape: Mapping[str, Any], schedules: Sequence[Schedule
 
 def flow_exists(slug: str) -> Statement[bool]:
     """Tell whether there is a flow of exactly this slug."""
-    return Statement("select pgflow.flow_exists(%s::text)", (slug,), value)
-
-
-_DELETE = """
-with known as materialized (select pgflow.flow_exists(%s::text) as existed)
-select existed, pgflow.delete_flow_and_data(%s::text) from known
-"""
+    return Statement("select pgflow_mp.has_flow(%s::text)", (slug,), value)
 
 
 def delete_flow(slug: str) -> Statement[bool]:
     """Delete a flow with its runs and its queue; tell whether there was one (core 6.5)."""
-    return Statement(_DELETE, (slug, slug), value)
+    return Statement("select pgflow_mp.delete_flow(%s::text)", (slug,), value)
 
 
 def get_flow(slug: str) -> Statement[StoredFlow | None]:
@@ -199,6 +195,7 @@ def read_compiled(found: list[Row]) -> Compiled:
         tuple(answer["options_changed"]),
         tuple(answer["queues_restored"]),
         tuple(answer["schedules_changed"]),
+        tuple(answer["options_left"]),
     )
 
 

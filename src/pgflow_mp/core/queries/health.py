@@ -29,6 +29,9 @@ class Installation:
         schema_version: Of the tables (see `core/sql/migrations`).
         package_version: Of the pgflow-mp that installed it last.
         pgmq: How pgmq came here.
+        mode: ``own`` where schema pgflow is ours, ``beside`` where it is somebody else's.
+        core: Whose and of which generation, beside one; else None.
+        core_fingerprint: What our functions were made for, beside one; else None.
     """
 
     database: str
@@ -36,6 +39,9 @@ class Installation:
     schema_version: int
     package_version: str
     pgmq: str
+    mode: str
+    core: str | None
+    core_fingerprint: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,9 +282,9 @@ def list_runs(wanted: RunFilter, limit: int, after: tuple[datetime, UUID] | None
 def get_run_inputs(run_ids: Sequence[UUID]) -> Statement[dict[UUID, bytes]]:
     """Read what runs were started with, as JSON; a run that does not exist is left out."""
     return Statement(
-        "select run_id, pgflow.get_flow_input(run_id)::text from unnest(%s::uuid[]) as run_id",
+        "select run_id, input::text from pgflow.runs where run_id = any(%s::uuid[])",
         (list(run_ids),),
-        lambda found: {run_id: text.encode() for run_id, text in found if text is not None},
+        lambda found: {run_id: text.encode() for run_id, text in found},
     )
 
 

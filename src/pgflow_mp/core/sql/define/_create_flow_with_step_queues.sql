@@ -5,6 +5,7 @@ returns void
 language plpgsql
 set search_path = ''
 as $$
+#variable_conflict use_column
 declare
   queues constant text[] := array(
     select r.route ->> 'queueName'
@@ -25,7 +26,7 @@ begin
   insert into pgflow.flows (flow_slug, opt_max_attempts, opt_base_delay, opt_timeout, queue_mode)
   select _create_flow_with_step_queues.flow_slug, o.max_attempts, o.base_delay, o.timeout, 'step'
   from pgflow_mp._shape_flow_options(shape) as o
-  on conflict on constraint flows_pkey do nothing;
+  on conflict (flow_slug) do nothing;
 
   insert into pgflow.steps (
     flow_slug, step_slug, step_type, step_index, deps_count,

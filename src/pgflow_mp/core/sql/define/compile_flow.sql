@@ -1,6 +1,8 @@
--- Makes, verifies or replaces a flow: {status, differences, options_changed, queues_restored, schedules_changed}. The status is compiled (new), verified,
+-- Makes, verifies or replaces a flow: {status, differences, options_changed, options_left, queues_restored,
+-- schedules_changed}. The status is compiled (new), verified,
 -- recompiled (deleted with its data and made anew; only when asked to) or mismatch (nothing was changed).
 -- A flow whose shape is right gets the options of the definition in place; options_changed names them.
+-- On a foreign core they stay as they are, and options_left names them.
 -- Its queues are made again where their tables are gone; queues_restored names them.
 -- schedules: those that the flow's code declares become so; NULL leaves them alone. schedules_changed names what differed.
 -- flow_type: 'job' marks it as one for those who list jobs; nothing else depends on it.
@@ -18,6 +20,7 @@ declare
   differences text[];
   status text := 'verified';
   options_changed text[] := '{}';
+  options_left text[] := '{}';
   queues_restored text[] := '{}';
   schedules_changed text[] := '{}';
 begin
@@ -34,6 +37,8 @@ begin
     status := 'compiled';
   elsif cardinality(differences) = 0 then
     options_changed := pgflow_mp._option_differences(compile_flow.flow_slug, shape);
+    --beside: options_left := options_changed;
+    --beside: options_changed := '{}';
     if cardinality(options_changed) > 0 then
       perform pgflow_mp._set_options(compile_flow.flow_slug, shape);
     end if;
@@ -46,14 +51,14 @@ begin
     status := 'mismatch';
   end if;
   if compile_flow.flow_type = 'job' and status <> 'mismatch' then
-    update pgflow.flows as f set flow_type = 'job' where f.flow_slug = compile_flow.flow_slug and f.flow_type <> 'job';
+    perform pgflow_mp._mark_job(compile_flow.flow_slug);
   end if;
   if compile_flow.schedules is not null and status <> 'mismatch' then
     schedules_changed := pgflow_mp._declare_schedules(compile_flow.flow_slug, compile_flow.schedules);
   end if;
   return jsonb_build_object(
     'status', status, 'differences', differences, 'options_changed', options_changed,
-    'queues_restored', queues_restored, 'schedules_changed', schedules_changed
+    'options_left', options_left, 'queues_restored', queues_restored, 'schedules_changed', schedules_changed
   );
 end;
 $$;

@@ -23,6 +23,7 @@ begin
     where pgflow_mp._queue_is_listed(q.queue_name)
   );
 
+  --beside: perform pgflow_mp._forget_flow(p_flow_slug);
   delete from pgflow.step_tasks as t using pgflow.runs as r
   where r.flow_slug = p_flow_slug and t.run_id = r.run_id;
   delete from pgflow.step_states as s using pgflow.runs as r

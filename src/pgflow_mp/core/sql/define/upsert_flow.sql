@@ -63,7 +63,7 @@ begin
   end if;
   return jsonb_build_object(
     'status', status, 'differences', differences, 'options_changed', options_changed,
-    'queues_restored', queues_restored, 'schedules_changed', '[]'::jsonb
+    'options_left', '[]'::jsonb, 'queues_restored', queues_restored, 'schedules_changed', '[]'::jsonb
   );
 end;
 $$;

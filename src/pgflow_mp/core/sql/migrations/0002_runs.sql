@@ -3,6 +3,5 @@ create table pgflow_mp.runs (
   run_id uuid not null,
   cancelled_at timestamptz,         -- by cancel_run; the status is failed then (D-20)
   retry_of uuid,                    -- the run that this one repeats, which may be gone since
-  constraint runs_pkey primary key (run_id),
-  constraint runs_run_id_fkey foreign key (run_id) references pgflow.runs (run_id) on delete cascade
+  constraint runs_pkey primary key (run_id)
 );

@@ -3,9 +3,7 @@
 create table pgflow_mp.paused_flows (
   flow_slug text not null,
   paused_at timestamptz not null default now(),
-  constraint paused_flows_pkey primary key (flow_slug),
-  constraint paused_flows_flow_slug_fkey
-    foreign key (flow_slug) references pgflow.flows (flow_slug) on delete cascade
+  constraint paused_flows_pkey primary key (flow_slug)
 );
 
 create table pgflow_mp.schedules (
@@ -26,8 +24,6 @@ create table pgflow_mp.schedules (
   last_error text,                        -- why the last tick started nothing
   created_at timestamptz not null default now(),
   constraint schedules_pkey primary key (schedule_name),
-  constraint schedules_flow_slug_fkey
-    foreign key (flow_slug) references pgflow.flows (flow_slug) on delete cascade,
   constraint schedule_name_is_valid check (length(schedule_name) between 1 and 128),
   constraint cron_or_every check (num_nonnulls(cron, every) = 1),
   constraint every_is_positive check (every >= interval '1 second'),

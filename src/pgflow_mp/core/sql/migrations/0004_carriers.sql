@@ -6,6 +6,5 @@ create table if not exists pgflow_mp.carriers (
   step_slug text not null,
   task_index int not null,
   carrier jsonb not null,
-  constraint carriers_pkey primary key (run_id, step_slug, task_index),
-  constraint carriers_run_id_fkey foreign key (run_id) references pgflow.runs (run_id) on delete cascade
+  constraint carriers_pkey primary key (run_id, step_slug, task_index)
 );

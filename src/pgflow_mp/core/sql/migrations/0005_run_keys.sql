@@ -5,8 +5,6 @@ create table pgflow_mp.run_keys (
   key text not null,
   run_id uuid not null,
   constraint run_keys_pkey primary key (flow_slug, key),
-  constraint run_keys_run_id_fkey foreign key (run_id) references pgflow.runs (run_id)
-    on delete cascade deferrable initially deferred,
   constraint key_is_not_too_long check (length(key) <= 512)
 );
 

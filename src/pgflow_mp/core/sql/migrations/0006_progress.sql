@@ -7,6 +7,5 @@ create table pgflow_mp.task_progress (
   fraction float8,                  -- from 0 to 1, or not said
   message text,
   reported_at timestamptz not null,
-  constraint task_progress_pkey primary key (run_id, step_slug, task_index),
-  constraint task_progress_run_id_fkey foreign key (run_id) references pgflow.runs (run_id) on delete cascade
+  constraint task_progress_pkey primary key (run_id, step_slug, task_index)
 ) with (fillfactor = 50);

@@ -8,6 +8,5 @@ create table pgflow_mp.dynamic_flows (
   revision bigint not null default nextval('pgflow_mp.dynamic_revision'),
   steps jsonb not null,
   constraint dynamic_flows_pkey primary key (flow_slug),
-  constraint dynamic_flows_flow_slug_fkey foreign key (flow_slug) references pgflow.flows (flow_slug) on delete cascade,
   constraint steps_is_object check (jsonb_typeof(steps) = 'object')
 );

@@ -11,7 +11,10 @@ as $$
     'server_version', current_setting('server_version'),
     'schema_version', i.version,
     'package_version', i.package_version,
-    'pgmq', i.pgmq
+    'pgmq', i.pgmq,
+    'mode', i.mode,
+    'core', i.core,
+    'core_fingerprint', i.core_fingerprint
   )
   from pgflow_mp.installed as i;
 $$;

@@ -9,6 +9,7 @@ declare
   at constant timestamptz := pgflow_mp._clock();
   owner text;
 begin
+  --beside: perform pgflow_mp._assert_flow(_write_schedule.flow_slug, 'schedules_flow_slug_fkey');
   insert into pgflow_mp.schedules as s (
     schedule_name, flow_slug, cron, every, time_zone, input, catch_up, declared, starts_at, considered_at)
   values (

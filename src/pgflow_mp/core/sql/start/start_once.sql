@@ -21,6 +21,7 @@ as $$
 declare
   places int[];
 begin
+  --beside: perform pgflow_mp._forget_keys(start_once.flow_slug, start_once.keys);
   with first_of_key as (
     select min(given.place) as place, given.key
     from unnest(start_once.keys) with ordinality as given (key, place)

@@ -11,6 +11,7 @@ as $$
 declare
   messages record;
 begin
+  --beside: perform pgflow_mp._forget_runs(run_ids);
   tasks := 0;
   for messages in
     with deleted as (

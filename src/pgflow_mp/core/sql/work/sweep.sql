@@ -30,6 +30,7 @@ begin
   select p.* into runs, states, tasks, archived, more from pgflow_mp._prune_flows(slugs, keeps, batch_size) as p;
   if not more then
     update pgflow_mp.housekeeping set swept_at = clock_timestamp();
+    --beside: perform pgflow_mp._forget_the_gone();
   end if;
 end;
 $$;

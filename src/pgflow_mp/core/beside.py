@@ -1,0 +1,232 @@
+"""Our functions on a schema pgflow that somebody else made, of which nothing is changed.
+
+All that Python calls are functions of schema `pgflow_mp`. On a database of our own some of them stand on functions and
+columns of the contract in schema `pgflow` as we make it. Beside a foreign schema the same files are *rendered*:
+
+- A function that we would create in schema pgflow, and that ours call, is created in `pgflow_mp` under its name. Those
+  that only workers of other languages call are left out: they have their own.
+- A table that lacks columns which ours have is replaced by an updatable view ``pgflow_mp.core_<table>`` of it, which
+  has them as well (`FILLS`). Ids of rows (``ctid``) come through, so the plans stay what they are.
+- A line that begins with ``--beside:`` is a statement here, and a comment where the contract is ours.
+- A file in ``beside/every`` takes the place of the file of its name, or adds one; so does one in
+  ``beside/without/<table>.<column>`` where the core lacks the column, and one in ``beside/<tier>`` for cores that are
+  served that way.
+
+What cannot be resolved is refused when it is rendered, not when a task meets it: every name in schema pgflow must be a
+table, a type or a function that is there.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from psycopg import sql
+from psycopg.rows import tuple_row
+
+from pgflow_mp.core import scripts
+from pgflow_mp.core.scripts import Script
+from pgflow_mp.errors import InstallError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from importlib.resources.abc import Traversable
+
+    import psycopg
+
+__all__ = ["FILLS", "Shape", "read_shape", "render", "replace_views", "views"]
+
+FILLS: Mapping[str, Mapping[str, str]] = {
+    "flows": {
+        "queue_mode": "'flow'::text",
+        "flow_type": "coalesce((select kept.flow_type from pgflow_mp.flow_types as kept"
+        " where kept.flow_slug = core.flow_slug), 'flow')",
+    },
+    "steps": {"queue_name": "lower(core.flow_slug)"},
+    "step_tasks": {"queue_name": "lower(core.flow_slug)"},
+    "workers": {"pgflow_version": "null::text"},
+}
+"""What a column is where a core has none: an expression over its row, which is called ``core``."""
+
+# Functions with a leading underscore are parts; these are called by themselves (core/queries/clock, tasks).
+_CALLED_PARTS = ("_clock", "_requeue_tasks")
+
+_VARIANT_LINE = re.compile(r"^(\s*)--beside: ", re.MULTILINE)
+_COMMENT = re.compile(r"--[^\n]*")
+_NAME = re.compile(r"(?<![\w.])(pgflow|pgflow_mp)\.(\w+)")
+_NAME_OR_COMMENT = re.compile(rf"{_COMMENT.pattern}|{_NAME.pattern}")
+_CREATED = re.compile(r"create or replace function (pgflow|pgflow_mp)\.(\w+)\(")
+
+_COLUMNS = """
+select c.relname, array_agg(a.attname::text order by a.attnum)
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+where n.nspname = 'pgflow' and c.relkind in ('r', 'p', 'v', 'c')
+group by c.relname
+"""
+# Each view is kept as a comment on it, as it was written: the catalog has it in other words.
+_VIEWS = """
+select c.relname::text, coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = 'pgflow_mp' and c.relkind = 'v'
+"""
+_USERS = """
+select distinct p.oid::regprocedure::text
+from pg_catalog.pg_class as c
+join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+join pg_catalog.pg_type as t on t.oid = c.reltype
+join pg_catalog.pg_depend as d on d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray)
+join pg_catalog.pg_proc as p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+where n.nspname = 'pgflow_mp' and c.relname = %s
+"""
+_FUNCTIONS = """
+select distinct p.proname::text
+from pg_catalog.pg_proc as p
+join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+where n.nspname = 'pgflow'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a foreign schema pgflow the rendering depends on.
+
+    Attributes:
+        columns: Of its tables, by name, in their order.
+        functions: The names of its functions.
+    """
+
+    columns: Mapping[str, tuple[str, ...]]
+    functions: frozenset[str]
+
+    def lacks(self, table: str, column: str) -> bool:
+        """Whether the table has no such column."""
+        return column not in self.columns.get(table, ())
+
+
+def read_shape(conn: psycopg.Connection[Any]) -> Shape:
+    """Look at schema pgflow of a database."""
+    cursor = conn.cursor(row_factory=tuple_row)
+    columns = {name: tuple(found) for name, found in cursor.execute(_COLUMNS).fetchall()}
+    functions = frozenset(name for (name,) in cursor.execute(_FUNCTIONS).fetchall())
+    return Shape(columns, functions)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    name: str
+    tier: str | None
+    reason: str | None
+    fingerprint: str
+
+
+def look(conn: psycopg.Connection[Any]) -> Core:
+    shape = read_shape(conn)
+    fingerprint = repr((sorted(shape.columns.items()), sorted(shape.functions)))
+    if shape.lacks("step_tasks", "queue_name"):
+        return Core("unknown", None, "its generation is unknown", fingerprint)
+    return Core("0.17", "sets", None, fingerprint)
+
+
+def views(shape: Shape) -> dict[str, str]:
+    """Return the views that replace tables which lack columns: the text of each, by the name of the table."""
+    made = {}
+    for table, fills in FILLS.items():
+        missing = [f"{expression} as {column}" for column, expression in fills.items() if shape.lacks(table, column)]
+        if missing:
+            columns = ", ".join(["core.ctid", *(f"core.{column}" for column in shape.columns[table]), *missing])
+            made[table] = f"create view pgflow_mp.core_{table} as select {columns} from pgflow.{table} as core"  # noqa: S608 - names of the catalog
+    return made
+
+
+def replace_views(conn: psycopg.Connection[Any], wanted: Mapping[str, str]) -> None:
+    """Make the views of `views` that are not there as they should be, and drop those that are not wanted any more.
+
+    Functions that have a row of a changed view as parameter or result are dropped with it: they are made anew next.
+    """
+    cursor = conn.cursor(row_factory=tuple_row)
+    there = {name.removeprefix("core_"): text for name, text in cursor.execute(_VIEWS).fetchall()}
+    for table in there:
+        if wanted.get(table) != there[table]:
+            for (signature,) in cursor.execute(_USERS, (f"core_{table}",)).fetchall():
+                conn.execute(f"drop function {signature}".encode())
+            conn.execute(f"drop view pgflow_mp.core_{table}".encode())
+    for table, text in wanted.items():
+        if there.get(table) != text:
+            conn.execute(text.encode())
+            conn.execute(sql.SQL("comment on view {} is {}").format(sql.Identifier("pgflow_mp", f"core_{table}"), text))
+
+
+def render(folder: Traversable, shape: Shape, tier: str, *, realtime: bool) -> list[Script]:
+    """Return the function files as they are run beside a foreign schema, by name.
+
+    Args:
+        folder: What `scripts.root` returns.
+        shape: The foreign schema.
+        tier: How its core is served: ``sets`` or ``calls``.
+        realtime: Whether the database has ``realtime.send``.
+
+    Raises:
+        InstallError: A file names something of schema pgflow that is not there.
+    """
+    files = _files(folder, shape, tier, realtime=realtime)
+    wanted = _needed(files)
+    ours = {name for file in wanted for schema, name in _created(file) if schema == "pgflow_mp"}
+    moved = {name for file in wanted for schema, name in _created(file) if schema == "pgflow"}
+    if both := moved & ours:
+        raise InstallError(f"two functions would have the name {', '.join(sorted(both))} in schema pgflow_mp")
+    replaced = views(shape)
+
+    def place(match: re.Match[str]) -> str:
+        schema, name = match.groups()
+        if schema != "pgflow":  # our own, or a comment
+            return match[0]
+        if name in moved:
+            return f"pgflow_mp.{name}"
+        if name in replaced:
+            return f"pgflow_mp.core_{name}"
+        if name in shape.columns or name in shape.functions:
+            return match[0]
+        raise InstallError(f"pgflow-mp needs {match[0]}, which this database's core does not have")
+
+    return [Script(file.name, _NAME_OR_COMMENT.sub(place, file.sql)) for file in wanted]
+
+
+def _files(folder: Traversable, shape: Shape, tier: str, *, realtime: bool) -> list[Script]:
+    """Return the files that hold for this shape, each with what is different there."""
+    found = {script.function: script for script in scripts.functions(folder, realtime=realtime)}
+    lacking = [f"without/{t}.{c}" for t, fills in FILLS.items() for c in fills if shape.lacks(t, c)]
+    for place in ("every", *lacking, tier):
+        found |= {script.function: script for script in scripts.variants(folder, place)}
+    return [
+        Script(script.name, _VARIANT_LINE.sub(r"\1", script.sql))
+        for script in sorted(found.values(), key=lambda script: script.name)
+    ]
+
+
+def _needed(files: Iterable[Script]) -> list[Script]:
+    """Return the files of our own functions that are called from outside, and of all that those call."""
+    by_function = {created: file for file in files for created in _created(file)}
+    names: dict[str, Script] = {}
+    left: list[Script] = [
+        file
+        for (schema, name), file in by_function.items()
+        if schema == "pgflow_mp" and (not name.startswith("_") or name in _CALLED_PARTS)
+    ]
+    while left:
+        file = left.pop()
+        if file.name not in names:
+            names[file.name] = file
+            left += [by_function[called] for called in _named(file) if called in by_function]
+    return sorted(names.values(), key=lambda file: file.name)
+
+
+def _created(file: Script) -> list[tuple[str, str]]:
+    return [(schema, name) for schema, name in _CREATED.findall(file.sql)]
+
+
+def _named(file: Script) -> set[tuple[str, str]]:
+    return set(_NAME.findall(_COMMENT.sub("", file.sql)))

@@ -30,6 +30,7 @@ FUNCTIONS_OF_CLIENTS = [
     "pgflow_mp.flow_details",
     "pgflow_mp.get_retention",
     "pgflow_mp.get_run",
+    "pgflow_mp.has_flow",
     "pgflow_mp.installation",
     "pgflow_mp.list_runs",
     "pgflow_mp.list_schedules",

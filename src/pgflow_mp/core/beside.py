@@ -136,7 +136,7 @@ def views(shape: Shape) -> dict[str, str]:
     made = {}
     for table, fills in FILLS.items():
         missing = [f"{expression} as {column}" for column, expression in fills.items() if shape.lacks(table, column)]
-        if missing:
+        if missing and table in shape.columns:
             columns = ", ".join(["core.ctid", *(f"core.{column}" for column in shape.columns[table]), *missing])
             made[table] = f"create view pgflow_mp.core_{table} as select {columns} from pgflow.{table} as core"  # noqa: S608 - names of the catalog
     return made

@@ -56,18 +56,16 @@ where n.nspname = %s
 """
 
 _REMEMBER = """
-insert into pgflow_mp.installed
-  (version, content_hash, functions, package_version, pgmq, mode, core, core_fingerprint)
-values (%s, %s, %s, %s, %s, %s, %s, %s)
+insert into pgflow_mp.installed (version, content_hash, functions, package_version, pgmq)
+values (%s, %s, %s, %s, %s)
 on conflict (only_row) do update
 set version = excluded.version,
     content_hash = excluded.content_hash,
     functions = excluded.functions,
     package_version = excluded.package_version,
-    core = excluded.core,
-    core_fingerprint = excluded.core_fingerprint,
     updated_at = now()
 """
+_REMEMBER_CORE = "update pgflow_mp.installed set mode = 'beside', core = %s, core_fingerprint = %s"
 
 
 class _Installed(NamedTuple):
@@ -171,11 +169,9 @@ def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     if core is not None:
         beside.replace_views(conn, views)
     made = replace.functions(conn, wanted, before.functions)
-    mode = "own" if core is None else "beside"
-    conn.execute(
-        _REMEMBER,
-        (version, content_hash, made, pgflow_mp.__version__, how, mode, core and core.name, fingerprint),
-    )
+    conn.execute(_REMEMBER, (version, content_hash, made, pgflow_mp.__version__, how))
+    if core is not None:
+        conn.execute(_REMEMBER_CORE, (core.name, core.fingerprint))
     return [
         *lines,
         *_core_lines(core, before),

@@ -1,0 +1,120 @@
+"""Our functions beside a schema pgflow of somebody else: rendering, installing, what foreign keys would have done.
+
+Issue 8 point 4; generations 10.
+"""
+
+import re
+
+import psycopg
+import pytest
+
+from pgflow_mp import Flow, PgFlow, step
+from pgflow_mp.core import beside, scripts
+from pgflow_mp.core.install import install
+from pgflow_mp.engine.workoff import work_off
+from pgflow_mp.errors import FlowNotFound, InstallError
+from pgflow_mp.flow import as_definition
+from tests.core.ask import column, rows, value
+
+# Everything that could be seen of schema pgflow: objects with their rights, columns, constraints, triggers, functions.
+CATALOG = """
+select 'class', c.relname::text, c.oid::text || c.xmin::text || coalesce(c.relacl::text, '') || c.relhastriggers::text
+from pg_class as c where c.relnamespace = 'pgflow'::regnamespace
+union all
+select 'column', a.attrelid::regclass::text || '.' || a.attname, a.xmin::text
+from pg_attribute as a join pg_class as c on c.oid = a.attrelid where c.relnamespace = 'pgflow'::regnamespace
+union all
+select 'constraint', o.conname::text, o.oid::text || o.xmin::text
+from pg_constraint as o where o.connamespace = 'pgflow'::regnamespace
+union all
+select 'trigger', t.tgname::text, t.oid::text || t.xmin::text
+from pg_trigger as t join pg_class as c on c.oid = t.tgrelid where c.relnamespace = 'pgflow'::regnamespace
+union all
+select 'function', p.oid::regprocedure::text, p.oid::text || p.xmin::text || coalesce(p.proacl::text, '')
+from pg_proc as p where p.pronamespace = 'pgflow'::regnamespace
+union all
+select 'schema', n.nspname::text, n.xmin::text || coalesce(n.nspacl::text, '')
+from pg_namespace as n where n.nspname = 'pgflow'
+order by 1, 2, 3
+"""
+
+
+class Greet(Flow):
+    @step
+    def hello(flow_input):
+        return f"hello {flow_input['name']}"
+
+    @step(depends_on=[hello])
+    def shout(hello):
+        return hello.upper()
+
+
+def make_foreign(dsn):
+    """Make schema pgflow look like one of 0.17.1, whose tables are ours but for one column and one attribute."""
+    install(dsn)
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("drop schema pgflow_mp cascade")
+        conn.execute("alter table pgflow.flows drop column flow_type")
+        conn.execute("alter type pgflow.step_task_record drop attribute attempts_count")
+
+
+@pytest.fixture
+def foreign(empty_dsn):
+    make_foreign(empty_dsn)
+    return empty_dsn
+
+
+def test_nothing_of_a_foreign_schema_is_changed(foreign):
+    with psycopg.connect(foreign, autocommit=True) as conn:
+        before = rows(conn, CATALOG)
+        lines = install(foreign)
+        assert rows(conn, CATALOG) == before
+        assert [line for line in lines if line.startswith("core: ")]
+        again = install(foreign)
+        assert rows(conn, CATALOG) == before
+    assert all(line.endswith("nothing to do") for line in again), again
+
+
+def test_flows_run_beside_a_foreign_schema(foreign):
+    install(foreign)
+    app = PgFlow(foreign)
+    assert app.compile(Greet).status == "compiled"
+    run_id = app.start_flow(Greet, {"name": "ada"}, idempotency_key="a")
+    assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") == run_id
+    with psycopg.connect(foreign, autocommit=True) as conn:
+        work_off(conn, [as_definition(Greet)], [run_id], out_of_time=lambda: False)
+        assert app.get_run(run_id).output == {"shout": "HELLO ADA"}
+        conn.execute("delete from pgflow.step_tasks; delete from pgflow.step_states; delete from pgflow.runs")
+    assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") != run_id
+    with pytest.raises(FlowNotFound):
+        app.schedule("nightly", "no_such_flow", cron="0 0 * * *")
+    app.delete_flow(Greet)
+    assert not app.flow_exists(Greet)
+
+
+def test_a_core_that_is_unknown_is_refused(empty_dsn):
+    with psycopg.connect(empty_dsn, autocommit=True) as conn:
+        conn.execute("create schema pgflow; create table pgflow.flows (flow_slug text)")
+        with pytest.raises(InstallError, match="schema pgflow that pgflow-mp did not make and cannot work with"):
+            install(conn)
+        assert column(conn, "select nspname from pg_namespace where nspname ~ '^pg(flow_mp|mq)'") == []
+
+
+def test_a_changed_core_gets_functions_made_for_it(foreign):
+    install(foreign)
+    with psycopg.connect(foreign, autocommit=True) as conn:
+        assert value(conn, "select to_regclass('pgflow_mp.core_flows') is not null")
+        conn.execute("alter table pgflow.flows add column flow_type text not null default 'flow'")
+        lines = install(foreign)
+        assert any("was changed since the last install" in line for line in lines), lines
+        assert value(conn, "select to_regclass('pgflow_mp.core_flows') is null")
+        assert not re.search(
+            "core_flows",
+            "".join(column(conn, "select prosrc from pg_proc where pronamespace = 'pgflow_mp'::regnamespace")),
+        )
+
+
+def test_a_name_that_a_core_does_not_have_is_refused_when_it_is_rendered():
+    lacking = beside.Shape({"flows": ("flow_slug",)}, frozenset())
+    with pytest.raises(InstallError, match=r"pgflow-mp needs pgflow\.\w+, which this database's core does not have"):
+        beside.render(scripts.root(), lacking, "sets", realtime=False)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CHUNK = 65536
 
@@ -25,6 +25,7 @@ class Proxy:
     Attributes:
         dsn: Leads through the proxy.
         accepted: How many connections there have been.
+        round_trips: How often a client has waited for an answer.
     """
 
     def __init__(self, dsn: str, delay: float) -> None:
@@ -36,6 +37,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.accepted = 0
+        self.round_trips = 0
 
     def silence(self) -> None:
         """Forward nothing any more on the connections that are open now; new ones work."""
@@ -89,8 +91,10 @@ class Proxy:
             up_reader, up_writer = await self._connect()
             writers.add(up_writer)
             self._writers |= writers
+            asking = asyncio.Event()
             ways = [
-                asyncio.create_task(way) for way in (self._forward(reader, up_writer), self._forward(up_reader, writer))
+                asyncio.create_task(self._forward(reader, up_writer, asking.set)),
+                asyncio.create_task(self._forward(up_reader, writer, lambda: self._answered(asking))),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -116,8 +120,15 @@ class Proxy:
             return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
         return await asyncio.open_connection(host, int(port))
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _answered(self, asking: asyncio.Event) -> None:
+        self.round_trips += asking.is_set()
+        asking.clear()
+
+    async def _forward(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Callable[[], None]
+    ) -> None:
         while data := await reader.read(CHUNK):
+            seen()
             if writer in self._silent:
                 continue
             if self._delay:

@@ -1,4 +1,7 @@
-"""What a task costs in round trips: on an idle system one claim and one settle, and no look for what is not there."""
+"""What a job costs in round trips: on an idle system one claim and one settle, and no look for what is not there.
+
+And a caller that waits for it: one to listen and start, one to read the result and listen no more.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.proxy import proxy
 from pgflow_mp.client import PgFlow
 from pgflow_mp.engine.link import Link
 from tests.engine import flows
@@ -44,6 +48,16 @@ def test_a_job_on_an_idle_system_costs_one_claim_and_one_settle(app, pgflow_dsn,
             app.start_flow_sync(flows.Echo, [n], timeout=30)
         assert said["settle_tasks"] == JOBS
         assert JOBS <= said["claim_tasks"] <= JOBS + 3
+
+
+def test_a_caller_that_waits_makes_two_round_trips_for_a_job(app, pgflow_dsn):
+    app.compile(flows.Echo)
+    with proxy(pgflow_dsn) as between, PgFlow(between.dsn) as far, working(pgflow_dsn, flows.Echo):
+        far.start_flow_sync(flows.Echo, [0], timeout=30)
+        before = between.round_trips
+        for n in range(JOBS):
+            assert far.start_flow_sync(flows.Echo, [n], timeout=30, poll_interval=20).completed
+        assert between.round_trips - before == 2 * JOBS
 
 
 def test_steps_follow_each_other_without_a_poll(app, pgflow_dsn, said):

@@ -101,6 +101,37 @@ async def execute_async(conn: psycopg.AsyncConnection[Any], statement: Statement
         return statement.read(await cursor.fetchall() if _has_rows(cursor) else [])
 
 
+def execute_behind(conn: psycopg.Connection[Any], command: str, statement: Statement[T]) -> T:
+    """Run a command without rows and `statement` behind it, in one round trip and one transaction.
+
+    Args:
+        conn: A connection with no transaction open.
+        command: Such as a LISTEN.
+        statement: One that answers with rows.
+
+    Raises:
+        psycopg.Error: As for `execute`; then neither was done.
+    """
+    with psycopg.Cursor(conn, row_factory=tuple_row) as cursor:
+        with conn.pipeline():  # its end commits, and brings the answers
+            conn.execute(command.encode())
+            cursor.execute(statement.sql.encode(), statement.params or None)
+        return statement.read(cursor.fetchall())
+
+
+async def execute_behind_async(conn: psycopg.AsyncConnection[Any], command: str, statement: Statement[T]) -> T:
+    """Run a command without rows and `statement` behind it: `execute_behind` for an asynchronous connection.
+
+    Raises:
+        psycopg.Error: As for `execute`; then neither was done.
+    """
+    async with psycopg.AsyncCursor(conn, row_factory=tuple_row) as cursor:
+        async with conn.pipeline():
+            await conn.execute(command.encode())
+            await cursor.execute(statement.sql.encode(), statement.params or None)
+        return statement.read(await cursor.fetchall())
+
+
 def _has_rows(cursor: psycopg.Cursor[Row] | psycopg.AsyncCursor[Row]) -> bool:
     """Whether the statement answers with rows; `description` would tell too, by describing each column in Python."""
     return cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK

@@ -12,6 +12,7 @@ from pgflow_mp.client.telling import Telling, is_committed
 from pgflow_mp.connecting import DSN_VARIABLE
 from pgflow_mp.core.queries.carriers import carrying
 from pgflow_mp.core.queries.runs import get_run_with_states
+from pgflow_mp.core.refusals import spoken
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
 from pgflow_mp.registry import registered
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_mp.client.arguments import FlowRef
+    from pgflow_mp.client.blocking.watch import RunWatch
     from pgflow_mp.client.joining import Conn
+    from pgflow_mp.client.starting import Start
     from pgflow_mp.core.queries.runs import StartedRun
-    from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.hooks.manager import Plugins
     from pgflow_mp.registry import Handlers
@@ -53,25 +55,26 @@ class Face:
         """Return the definition of a flow; by its slug only where it is one of those given at construction."""
         return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)
 
-    def _start(
-        self,
-        slug: str,
-        run_ids: Sequence[UUID],
-        statement: Statement[list[StartedRun]],
-        conn: Conn | None,
-        *,
-        flow: FlowDefinition | None,
-        doing: str,
-    ) -> list[UUID]:
+    def _start(self, start: Start, conn: Conn | None = None, *, watch: RunWatch | None = None) -> list[UUID]:
         """Start runs with what plugins pass along, and tell the observers of each once it is committed.
+
+        Args:
+            start: The runs.
+            conn: Join the transaction of this connection.
+            watch: Start them over this one instead; it hears how they end.
 
         Returns:
             The id of each, in order; one that had been started before (idempotency keys) is not told.
         """
-        statement = carrying(statement, self._telling.carriers(slug, run_ids))
-        started = self._connections.run(statement, conn, doing=doing)
+        statement = carrying(start.statement, self._telling.carriers(start.slug, start.run_ids))
+        if watch is not None:
+            conn = watch.connection
+            with spoken(start.doing):
+                started = watch.run_listening(statement, may_find=start.may_find)
+        else:
+            started = self._connections.run(statement, conn, doing=start.doing)
         for run in started:
-            self._tell(slug, run, conn, flow)
+            self._tell(start.slug, run, conn, start.flow)
         return [run.run_id for run in started]
 
     def _tell(self, slug: str, started: StartedRun, conn: Conn | None, flow: FlowDefinition | None = None) -> None:

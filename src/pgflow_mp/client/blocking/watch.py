@@ -5,31 +5,37 @@ The database announces finished runs (channel `pgflow_mp_runs`, one notification
 returns within milliseconds. The announcement is a hint and the row is the truth: it is read after each announcement
 that concerns the run, and at every poll interval, which also finds runs ended by something that does not announce.
 
-Over a slow link the round trips count: start listening, start the run, read it when it is announced, listen no more.
+Over a slow link the round trips count. There are two: listen and start the run, in one transaction; read it when it is
+announced, and listen no more.
 """
 
 from __future__ import annotations
 
+import select
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.runs import get_run, get_run_with_states
-from pgflow_mp.core.statement import execute
+from pgflow_mp.core.statement import execute, execute_behind
 from pgflow_mp.errors import DatabaseUnreachable, RunNotFound, RunTimeout
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from pgflow_mp.core.statement import Statement
     from pgflow_mp.results import Run
 
+T = TypeVar("T")
+
 RUNS_CHANNEL = "pgflow_mp_runs"
+LISTEN, UNLISTEN = f"LISTEN {RUNS_CHANNEL}", f"UNLISTEN {RUNS_CHANNEL}"
 
 
 class RunWatch:
-    """A connection that hears when runs end: start the run while it listens, then wait.
+    """A connection that hears when runs end: begin to listen, start the run over it, then wait.
 
     It can be used again; between two uses it does not listen, for a listener that reads nothing holds up the
     notification queue of the whole server (PostgreSQL manual, NOTIFY).
@@ -40,28 +46,52 @@ class RunWatch:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
+        self._listens = False
 
     @property
     def usable(self) -> bool:
-        """Whether the connection still lives, as far as it is known."""
-        return not (self.connection.closed or self.connection.broken)
-
-    def listen(self) -> bool:
-        """Begin to listen; return False, and close, where the connection has died since it was last used."""
-        try:
-            self.connection.execute(f"LISTEN {RUNS_CHANNEL}")
-        except psycopg.Error:
-            self.close()
+        """Whether the connection still lives, as far as this end of it can tell."""
+        if self.connection.closed or self.connection.broken:
             return False
-        return True
+        try:
+            self.connection.pgconn.consume_input()
+        except psycopg.OperationalError:
+            return False
+        end = select.poll()  # what can still be read after everything was read
+        end.register(self.connection.fileno(), select.POLLIN)
+        return not end.poll(0)
+
+    def listen(self) -> None:
+        """Begin to listen: from here on every announcement is heard.
+
+        Raises:
+            psycopg.OperationalError: The connection has died since it was last used.
+        """
+        self.connection.execute(LISTEN)
+        self._listens = True
+
+    def run_listening(self, statement: Statement[T], *, may_find: bool) -> T:
+        """Run a statement that starts runs, and hear how they end: in one round trip and one transaction.
+
+        Args:
+            statement: The statement.
+            may_find: Whether it may find runs that go on; then it listens before. What was announced between its look
+                and its commit would not be heard.
+        """
+        if may_find:
+            self.listen()
+            return execute(self.connection, statement)
+        self._listens = True
+        return execute_behind(self.connection, LISTEN, statement)
 
     def unlisten(self) -> None:
         """Listen no more; a connection that cannot be told so is closed."""
-        if self.usable:
+        if self._listens and not (self.connection.closed or self.connection.broken):
             try:
-                self.connection.execute(f"UNLISTEN {RUNS_CHANNEL}")
+                self.connection.execute(UNLISTEN)
             except psycopg.Error:
                 self.close()
+        self._listens = False
 
     def close(self) -> None:
         """End the connection."""
@@ -92,17 +122,19 @@ class RunWatch:
         deadline = time.monotonic() + timeout
         while True:
             announced = self._hear(str(run_id), min(deadline - time.monotonic(), poll_interval))
-            run = self._read(run_id, whole=announced)
+            if announced:
+                return self._read_whole(run_id)
+            run = _found(execute(self.connection, get_run(run_id)), run_id)
             if run.ended:
-                return run if announced else self._read(run_id, whole=True)
+                return self._read_whole(run_id)
             if time.monotonic() >= deadline:
                 raise RunTimeout(run_id)
 
-    def _read(self, run_id: UUID, *, whole: bool) -> Run:
-        run = execute(self.connection, get_run_with_states(run_id) if whole else get_run(run_id))
-        if run is None:
-            raise RunNotFound(f"run {run_id} is no longer in the database: its flow was deleted or compiled anew")
-        return run
+    def _read_whole(self, run_id: UUID) -> Run:
+        """Read a run that has ended and its steps, and listen no more, in one round trip."""
+        run = execute_behind(self.connection, UNLISTEN, get_run_with_states(run_id))
+        self._listens = False
+        return _found(run, run_id)
 
     def _hear(self, run_id: str, seconds: float) -> bool:
         """Wait for an announcement; return whether it names this run (an empty one: there were too many to list)."""
@@ -112,3 +144,9 @@ class RunWatch:
                 if not notification.payload or run_id in notification.payload:
                     return bool(notification.payload)
         return False
+
+
+def _found(run: Run | None, run_id: UUID) -> Run:
+    if run is None:
+        raise RunNotFound(f"run {run_id} is no longer in the database: its flow was deleted or compiled anew")
+    return run

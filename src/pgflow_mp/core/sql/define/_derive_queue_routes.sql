@@ -1,5 +1,6 @@
 -- Which step of a shape is queued where: [{stepSlug, queueName}, ...] in step order. Slugs are checked on the way, in
--- both modes. Rules: generations 5.5, R-1 to R-5 in this order.
+-- both modes; only a flow with one queue may keep slugs of before the strict rule, because the names of step queues
+-- are unambiguous by it (QN-5). Rules: generations 5.5, R-1 to R-5 in this order, SU-9.
 create or replace function pgflow._derive_queue_routes(p_flow_slug text, p_shape jsonb, p_queue_mode text)
 returns jsonb
 language plpgsql
@@ -22,7 +23,7 @@ begin
   if p_queue_mode = 'step' and cardinality(step_slugs) = 0 then
     raise exception 'Flow "%" cannot use per-step queues: it has no steps.', p_flow_slug;
   end if;
-  perform pgflow_mp._assert_valid_slugs(p_flow_slug, step_slugs);
+  perform pgflow_mp._assert_valid_slugs(p_flow_slug, step_slugs, leave_existing => p_queue_mode = 'flow');
 
   for i in 1..cardinality(step_slugs) loop
     select min(e.place)

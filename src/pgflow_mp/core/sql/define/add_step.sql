@@ -1,7 +1,7 @@
 -- Adds a step behind the existing ones of its flow and ties it to its parents; returns the step's row. An existing
 -- step keeps its attributes; parents it lacks are still tied.
 -- Rules: core 3.5; A-7 (a parent named twice counts once); generations QI-5 (queue), SM-2 (not with step queues),
--- SM-3 (the queue of an existing step stays), SU-8 (lock).
+-- SM-3 (the queue of an existing step stays), SU-8 (lock), SU-9.
 create or replace function pgflow.add_step(
   flow_slug text,
   step_slug text,
@@ -37,7 +37,7 @@ begin
     opt_max_attempts, opt_base_delay, opt_timeout, opt_start_delay,
     required_input_pattern, forbidden_input_pattern, when_unmet, when_exhausted, queue_name
   )
-  values (
+  select
     add_step.flow_slug,
     add_step.step_slug,
     coalesce(add_step.step_type, 'single'),
@@ -52,6 +52,11 @@ begin
     add_step.when_unmet,
     add_step.when_exhausted,
     lower(add_step.flow_slug)
+  -- Asked, because the checks hold for what is proposed too: a step of before the strict rule of slugs stays (SU-9).
+  where not exists (
+    select from pgflow.steps as s
+    where s.flow_slug = add_step.flow_slug
+      and s.step_slug = add_step.step_slug
   )
   on conflict on constraint steps_pkey do nothing;
 

@@ -26,12 +26,9 @@ def old(db):
             [slug, index, deps],
         )
     db.execute("insert into pgflow.deps (flow_slug, dep_slug, step_slug) values ('_old', '_a', 'b__c')")
-    db.execute(
-        "alter table pgflow.flows add constraint slug_is_valid check (pgflow.is_valid_slug(flow_slug)) not valid"
-    )
-    db.execute(
-        "alter table pgflow.steps add constraint steps_step_slug_check check (pgflow.is_valid_slug(step_slug)) not valid"
-    )
+    for table, name, slug in (("flows", "slug_is_valid", "flow_slug"), ("steps", "steps_step_slug_check", "step_slug")):
+        check = f"check (pgflow.is_valid_slug({slug}))"
+        db.execute(f"alter table pgflow.{table} add constraint {name} {check} not valid")
     return db
 
 

@@ -96,6 +96,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("processes", "children of the process executor (default 2)", metavar="N")
     add("keep", "keep the database of a failed test and say how to open it", action="store_const", const=True)
 
+    add(
+        "migrations",
+        "SQL file, or folder of them, that makes the schema beside which pgflow-mp is installed",
+        metavar="PATH",
+    )
     add("reuse", "keep the server's data and the template for the next session", action="store_const", const=True)
 
     def flag(name: str, text: str) -> None:
@@ -186,9 +191,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pgflow_settings() -> dict[str, Any]:
     """Settings of the pgflow plugin: override this in a conftest.py and return a dict.
 
-    Keys: dsn, server, image, isolation, executor, timeout, processes, keep, reuse, setup. The command line and
-    PGFLOW_TEST_DSN come before it, the ini file after it. There is one server and one template for a session,
-    so dsn, server, image and setup belong into the conftest.py at the root.
+    Keys: dsn, server, image, isolation, executor, timeout, processes, keep, reuse, migrations, setup. The command line
+    and PGFLOW_TEST_DSN come before it, the ini file after it. There is one server and one template for a session, so
+    dsn, server, image, migrations and setup belong into the conftest.py at the root.
     """
     return {}
 

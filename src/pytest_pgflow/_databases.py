@@ -38,6 +38,8 @@ from pytest_pgflow._spares import Spares
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_pgflow._migrations import Migrations
+
 # Serialises building and dropping templates on one server; any constant of our own would do.
 _TEMPLATE_LOCK = 0x7067_666C_6F77
 _GONE_SECONDS = 1.0
@@ -85,6 +87,7 @@ class Databases:
         dsn: The server, and a database on it to give orders from. That database itself is not touched.
         session: Eight letters or digits, the same in all xdist workers of the session, different in others.
         worker: The xdist worker, or ``main``.
+        migrations: What the template gets before pgflow-mp.
         setup: Called with the DSN of the new template, to add what the application under test needs.
         shared: Whether others use the server too, now or later, and its leftovers matter.
         hasty: Whether the server's data may be lost, so that what it writes need not be logged.
@@ -97,6 +100,7 @@ class Databases:
         *,
         session: str,
         worker: str = "main",
+        migrations: Migrations | None = None,
         setup: Callable[[str], object] | None = None,
         shared: bool = True,
         hasty: bool = False,
@@ -105,6 +109,7 @@ class Databases:
         self._dsn = dsn
         self._session = session
         self._worker = worker
+        self._migrations = migrations
         self._setup = setup
         self._shared = shared
         self._hasty = hasty
@@ -183,8 +188,8 @@ class Databases:
 
     def _find_or_build(self) -> str:
         admin = self._admin()
-        if self._setup is not None:
-            # What a setup function does cannot be hashed, so its template is this worker's own.
+        if self._setup is not None or (self._migrations is not None and self._migrations.digest is None):
+            # What a function does cannot be hashed, so its template is this worker's own.
             self._template = self._build(self._next_name())
             return self._template
         name = self._template_name()
@@ -204,6 +209,8 @@ class Databases:
         self._order("create database {} template template0", name)
         dsn = make_conninfo(self._dsn, dbname=name)
         try:
+            if self._migrations is not None:
+                self._migrations.run(dsn)
             install(dsn)
             if self._setup is not None:
                 self._setup(dsn)
@@ -257,7 +264,8 @@ class Databases:
             "select current_setting('server_version_num'),"
             " (select default_version from pg_available_extensions where name = 'pgmq')"
         ).fetchone() or ("", "")
-        digest = hashlib.sha256(f"{_sources_digest()} {version} {pgmq}".encode()).hexdigest()[:12]
+        before = self._migrations.digest if self._migrations else ""
+        digest = hashlib.sha256(f"{_sources_digest()} {version} {pgmq} {before}".encode()).hexdigest()[:12]
         return f"pgflow_template_{digest}"
 
     def _next_name(self) -> str:

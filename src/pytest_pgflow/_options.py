@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from pgflow_mp.rules import did_you_mean
+from pytest_pgflow._migrations import Migrations, read_migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 SERVERS = ("auto", "embedded", "system", "docker")
 ISOLATIONS = ("clone", "delete", "none")
@@ -45,6 +46,8 @@ class Settings:
         processes: Children of the process executor.
         keep: Whether the database of a failed test outlives the session.
         reuse: Whether server and template stay for the next session.
+        migrations: What the template gets before pgflow-mp is installed into it, such as the schema pgflow of another
+            language's tools; pgflow-mp is then installed beside that.
         setup: Called with the DSN of the template before it is cloned: the place for the tables of the
             application under test. Only ``pgflow_settings`` can give it.
     """
@@ -59,6 +62,7 @@ class Settings:
     processes: int = 2
     keep: bool = False
     reuse: bool = False
+    migrations: Migrations | None = None
     setup: Callable[[str], object] | None = None
 
 
@@ -120,6 +124,7 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "processes": _count,
     "keep": _flag,
     "reuse": _flag,
+    "migrations": read_migrations,
     "setup": _callable,
 }
 
@@ -176,14 +181,20 @@ def _refuse_unknown(given: Mapping[str, Any]) -> None:
 
 def _closest(config: pytest.Config, given: Mapping[str, Any], name: str) -> _Said:
     if (value := config.getoption(f"pgflow_{name}", None)) is not None:
-        return _Said(value, _COMMAND_LINE, f"--pgflow-{name}")
+        return _Said(_placed(name, value, config.invocation_params.dir), _COMMAND_LINE, f"--pgflow-{name}")
     if name == "dsn" and (value := os.environ.get(DSN_VARIABLE)):
         return _Said(value, _ENVIRONMENT, DSN_VARIABLE)
     if (value := given.get(name)) is not None:
-        return _Said(value, _FIXTURE, f"pgflow_settings[{name!r}]")
+        return _Said(_placed(name, value, config.rootpath), _FIXTURE, f"pgflow_settings[{name!r}]")
     if name != "setup" and (value := config.getini(f"pgflow_{name}")):
-        return _Said(value, _INI, f"pgflow_{name} of {_ini_name(config.inipath)}")
+        where = f"pgflow_{name} of {_ini_name(config.inipath)}"
+        return _Said(_placed(name, value, config.rootpath), _INI, where)
     return _Said(None, _DEFAULT, "default")
+
+
+def _placed(name: str, value: Any, folder: Path) -> Any:
+    """Return the value; a path as it is from `folder`."""
+    return folder / value if name == "migrations" and isinstance(value, str | Path) else value
 
 
 def _choose_one(said: dict[str, _Said]) -> None:

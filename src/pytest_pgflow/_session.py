@@ -113,6 +113,7 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
         server.dsn,
         session=session,
         worker=worker,
+        migrations=settings.migrations,
         setup=settings.setup,
         shared=server.kind == "dsn" or settings.reuse,
         hasty=server.kind != "dsn",

@@ -4,9 +4,11 @@ Issue 8 point 4; generations 10.
 """
 
 import re
+import uuid
 
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from pgflow_mp import Flow, PgFlow, step
 from pgflow_mp.core import beside, scripts
@@ -15,6 +17,7 @@ from pgflow_mp.engine.workoff import work_off
 from pgflow_mp.errors import FlowNotFound, InstallError
 from pgflow_mp.flow import as_definition
 from tests.core.ask import column, rows, value
+from tests.engine.harness import working
 
 # Everything that could be seen of schema pgflow: objects with their rights, columns, constraints, triggers, functions.
 CATALOG = """
@@ -118,3 +121,41 @@ def test_a_name_that_a_core_does_not_have_is_refused_when_it_is_rendered():
     lacking = beside.Shape({"flows": ("flow_slug",)}, frozenset())
     with pytest.raises(InstallError, match=r"pgflow-mp needs pgflow\.\w+, which this database's core does not have"):
         beside.render(scripts.root(), lacking, "sets", realtime=False)
+
+
+@pytest.fixture
+def three_roles(empty_dsn):
+    """DSNs by role of a foreign database whose owner is none of them: installer, worker and client."""
+    make_foreign(empty_dsn)
+    tag = uuid.uuid4().hex[:8]
+    names = {kind: f"pgflow_{kind}_{tag}" for kind in ("installer", "worker", "client")}
+    database = conninfo.conninfo_to_dict(empty_dsn)["dbname"]
+    with psycopg.connect(empty_dsn, autocommit=True) as admin:
+        for name in names.values():
+            admin.execute(f"create role {name} login nosuperuser")
+        admin.execute(f'grant create on database "{database}" to {names["installer"]}')
+    yield {kind: conninfo.make_conninfo(empty_dsn, user=name) for kind, name in names.items()}, names, empty_dsn
+    with psycopg.connect(empty_dsn, autocommit=True) as admin:
+        for name in names.values():
+            admin.execute(f"drop owned by {name} cascade")
+            admin.execute(f"drop role {name}")
+
+
+def grants_in(text):
+    return "; ".join(re.findall(r"grant [^;]+? on [^;]+? to \"\w+\"", text))
+
+
+def test_roles_beside_get_what_the_installer_may_grant_and_the_rest_is_said(three_roles):
+    dsns, names, owner = three_roles
+    with psycopg.connect(owner, autocommit=True) as admin:
+        with pytest.raises(InstallError, match="let its owner run: grant usage on schema pgflow to") as refused:
+            install(dsns["installer"])
+        admin.execute(grants_in(str(refused.value)))
+        lines = install(dsns["installer"], worker_roles=[names["worker"]], client_roles=[names["client"]])
+        (said,) = [line for line in lines if names["worker"] in line]
+        assert "may work once the owner of schema pgflow, who is not" in said
+        admin.execute(grants_in(said))
+    assert f"roles: {names['worker']} may work" in install(dsns["installer"])
+    PgFlow(dsns["installer"]).compile(Greet)
+    with working(dsns["worker"], Greet, processes=1), PgFlow(dsns["client"]) as app:
+        assert app.start_flow_sync(Greet, {"name": "ada"}, timeout=30).output == {"shout": "HELLO ADA"}

@@ -199,6 +199,11 @@ def _foreign_core(conn: _Connection, before: _Installed) -> beside.Core | None:
             f"database {conn.info.dbname!r} has a schema pgflow that pgflow-mp did not make and cannot work with: "
             f"{core.reason}. It was left as it is. Install into another database."
         )
+    if left := roles.lacking(conn, conn.info.user, installer=True):
+        raise InstallError(
+            f"role {conn.info.user!r} may not work on the schema pgflow that somebody else made in database "
+            f"{conn.info.dbname!r}; let its owner run: {'; '.join(left)}. Nothing was changed."
+        )
     return core
 
 

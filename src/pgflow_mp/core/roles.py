@@ -9,6 +9,9 @@
 Functions are executable by PUBLIC unless somebody says otherwise, and some of ours run with their owner's rights. So as
 soon as a role is set up here, PUBLIC loses our own functions and all that run with their owner's rights. Grants live in
 the database and nowhere else: a later install sees who has them and gives the same roles what an update has added.
+
+Beside a schema pgflow of somebody else nothing is taken from anybody there, and a worker is granted what it lacks on
+its tables. Whoever installs may not be the one who may grant that: then the statements are said, for the owner to run.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from pgflow_mp.errors import InstallError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["grant"]
+__all__ = ["grant", "lacking"]
 
 _Connection = psycopg.Connection[Any]
 
@@ -64,26 +67,78 @@ _WORKER_MARK = "pgflow_mp.held_tasks"
 _CLIENT_MARK = "pgflow_mp.start_flows"
 
 _WORKER_GRANTS = """
-grant usage on schema pgflow, pgflow_mp, pgmq to {role};
-grant select on all tables in schema pgflow, pgflow_mp, pgmq to {role};
-grant insert, update on pgflow.runs, pgflow.step_states, pgflow.step_tasks, pgflow.workers, pgflow.worker_functions,
-  pgflow_mp.workers, pgflow_mp.carriers to {role};
+grant usage on schema pgflow_mp to {role};
+grant select on all tables in schema pgflow_mp to {role};
+grant insert, update on pgflow_mp.workers, pgflow_mp.carriers to {role};
 grant execute on all functions in schema pgflow_mp to {role};
 alter default privileges in schema pgmq grant select, insert, update, delete on tables to {role}
 """
+_WORKER_GRANTS_ON_OURS = """
+grant usage on schema pgflow, pgmq to {role};
+grant select on all tables in schema pgflow, pgmq to {role};
+grant insert, update on pgflow.runs, pgflow.step_states, pgflow.step_tasks, pgflow.workers, pgflow.worker_functions
+  to {role}
+"""
+_READ = ("flows", "steps", "deps", "runs", "step_states", "step_tasks", "workers", "worker_functions")
+_WRITTEN = ("runs", "step_states", "step_tasks", "workers", "worker_functions")
 _WORKER_FUNCTIONS = (
     *_CLIENT_FUNCTIONS[:3],
     "pgflow.requeue_stalled_tasks",
     "pgflow.recover_stalled_tasks",
 )
-_CLIENT_GRANTS = "grant usage on schema pgflow, pgflow_mp to {role}"
+_CLIENT_GRANTS = "grant usage on schema pgflow_mp to {role}"
+_CLIENT_GRANTS_ON_OURS = "grant usage on schema pgflow to {role}"
 
 _ALL_FUNCTIONS = """
 select format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)),
        n.nspname || '.' || p.proname, n.nspname = 'pgflow_mp' or p.prosecdef
 from pg_catalog.pg_proc as p
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
-where n.nspname in ('pgflow', 'pgflow_mp')
+where n.nspname = 'pgflow_mp'
+  or (n.nspname = 'pgflow' and exists (select from pgflow_mp.installed as i where i.mode = 'own'))
+"""
+# By ids: a name cannot be looked up in a schema that one may not use.
+_LACKING = """
+select kind, privileges, string_agg(name, ', ' order by name)
+from (
+  select kind, place, name, string_agg(privilege, ', ' order by privilege desc) as privileges
+  from (
+    select 'schema' as kind, given.privilege, quote_ident(n.nspname) as name, 1 as place
+    from pg_catalog.pg_namespace as n
+    cross join lateral (
+      select 'usage' as privilege where not has_schema_privilege(%s, n.oid, 'usage')
+      union all
+      select u from unnest(%s::text[]) as u where n.nspname = 'pgmq' and not has_schema_privilege(%s, n.oid, u)
+    ) as given
+    where n.nspname in ('pgflow', 'pgmq')
+    union all
+    select 'table', given.privilege, format('%%I.%%I', n.nspname, c.relname), 2
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    join (
+      select * from unnest(%s::text[], %s::text[], %s::text[]) as named (schema_name, table_name, privilege)
+      union all
+      select 'pgmq', queue.relname, u
+      from pg_catalog.pg_class as queue
+      cross join unnest(array['select', 'insert', 'update', 'delete']) as u
+      where queue.relnamespace = 'pgmq'::regnamespace and queue.relkind in ('r', 'p') and queue.relname ~ '^[qa]_'
+    ) as given on given.schema_name = n.nspname and given.table_name = c.relname
+    where not has_table_privilege(%s, c.oid, given.privilege)
+    union all
+    select
+      'function', 'execute', format('pgflow.%%I(%%s)', p.proname, pg_get_function_identity_arguments(p.oid)), 3
+    from pg_catalog.pg_proc as p
+    where p.pronamespace = 'pgflow'::regnamespace and not has_function_privilege(%s, p.oid, 'execute')
+  ) as missing
+  group by kind, place, name
+) as lacking
+group by place, kind, privileges
+order by place, kind, privileges
+"""
+_OUR_VIEWS = """
+select c.oid::regclass::text
+from pg_catalog.pg_class as c
+where c.relnamespace = 'pgflow_mp'::regnamespace and c.relkind = 'v'
 """
 _QUEUE_TABLES = """
 select format('%I.%I', n.nspname, c.relname)
@@ -129,16 +184,62 @@ def grant(conn: _Connection, workers: Iterable[str] = (), clients: Iterable[str]
             raise InstallError(f"there is no role {role!r}; make it first: create role ... login. Nothing was changed.")
     if all_workers or all_clients:
         _close_to_public(conn)
+    beside = bool(_column(conn, "select 1 from pgflow_mp.installed where mode = 'beside'"))
+    lines = []
     for role in all_workers:
         _run(conn, _WORKER_GRANTS, role)
-        _grant_queues(conn, role)
         _grant_functions(conn, _WORKER_FUNCTIONS, role)
+        if beside:
+            lines += _grant_on_theirs(conn, role)
+        else:
+            _run(conn, _WORKER_GRANTS_ON_OURS, role)
+            _grant_queues(conn, role)
+            lines.append(f"roles: {role} may work")
     for role in all_clients:
-        _run(conn, _CLIENT_GRANTS, role)
+        _run(conn, _CLIENT_GRANTS if beside else f"{_CLIENT_GRANTS};{_CLIENT_GRANTS_ON_OURS}", role)
         _grant_functions(conn, _CLIENT_FUNCTIONS, role)
-    return [f"roles: {role} may work" for role in all_workers] + [
-        f"roles: {role} may start and read" for role in all_clients
-    ]
+        lines.append(f"roles: {role} may start and read")
+    return lines
+
+
+def lacking(conn: _Connection, role: str, *, installer: bool = False) -> list[str]:
+    """Return the grants that a role lacks to work on schemas pgflow and pgmq of somebody else, as statements.
+
+    Args:
+        conn: Any connection; only the catalog is read.
+        role: The role.
+        installer: Whether it shall also define and delete flows and prune runs.
+    """
+    written = _READ if installer else _WRITTEN
+    wanted = [("pgflow", table, "select") for table in _READ]
+    wanted += [("pgflow", table, right) for right in ("insert", "update") for table in written]
+    wanted += [("pgmq", "meta", "select")]
+    if installer:
+        wanted += [("pgflow", table, "delete") for table in _READ]
+        wanted += [("pgmq", "meta", "insert"), ("pgmq", "meta", "delete")]
+    cursor = conn.cursor(row_factory=tuple_row)
+    schemas, tables, rights = (list(column) for column in zip(*wanted, strict=True))
+    asked = (role, ["create"] if installer else [], role, schemas, tables, rights, role, role)
+    named = sql.Identifier(role).as_string(conn)
+    found = cursor.execute(_LACKING.encode(), asked).fetchall()
+    return [f"grant {privileges} on {kind} {names} to {named}" for kind, privileges, names in found]
+
+
+def _grant_on_theirs(conn: _Connection, role: str) -> list[str]:
+    """Grant what a worker lacks on tables of somebody else, and say what is left for their owner to grant."""
+    for view in _column(conn, _OUR_VIEWS):
+        _run(conn, f"grant select, insert, update on {view} to {{role}}", role)
+    for statement in lacking(conn, role):
+        try:
+            with conn.transaction():
+                conn.execute(statement.encode())
+        except psycopg.errors.InsufficientPrivilege:
+            break
+    left = lacking(conn, role)
+    if not left:
+        return [f"roles: {role} may work"]
+    owner = f"the owner of schema pgflow, who is not {conn.info.user}"
+    return [f"roles: {role} may work once {owner}, has run: {'; '.join(left)}"]
 
 
 def _close_to_public(conn: _Connection) -> None:

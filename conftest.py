@@ -5,7 +5,9 @@
 
 import os
 import tempfile
+from contextlib import ExitStack
 
+import psycopg
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -57,3 +59,20 @@ def foreign_dsn(_foreign_databases):
     yield create
     for dsn in made:
         _foreign_databases.drop(dsn)
+
+
+@pytest.fixture
+def foreign_db(_foreign_databases):
+    """`foreign_db("0.17.1")` is a connection to such a database, in a transaction that is taken back.
+
+    now() stands still in it.
+    """
+    with ExitStack() as stack:
+
+        def connect(generation):
+            dsn = _foreign_databases.shared(generation)
+            conn = stack.enter_context(psycopg.connect(dsn, autocommit=True))
+            stack.enter_context(conn.transaction(force_rollback=True))
+            return conn
+
+        yield connect

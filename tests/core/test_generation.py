@@ -15,22 +15,14 @@ def look(conn):
     return execute(conn, generation.probe())
 
 
-@pytest.fixture(scope="module", params=foreign.NAMES)
+@pytest.fixture(params=foreign.NAMES)
 def name(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def dsn(_foreign_databases, name):
-    dsn = _foreign_databases.create(name)
-    yield dsn
-    _foreign_databases.drop(dsn)
-
-
 @pytest.fixture
-def conn(dsn):
-    with psycopg.connect(dsn, autocommit=True) as conn, conn.transaction(force_rollback=True):
-        yield conn
+def conn(foreign_db, name):
+    return foreign_db(name)
 
 
 # Built as: what it is taken for, and how it is served.

@@ -28,6 +28,7 @@ class ForeignDatabases:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._templates: dict[str, str] = {}
+        self._shared: dict[str, str] = {}
         self._made: set[str] = set()
 
     def create(self, generation: str) -> str:
@@ -41,6 +42,12 @@ class ForeignDatabases:
             self._templates[generation] = name
         name = self._new("create database {} template {}", self._templates[generation])
         return make_conninfo(self._dsn, dbname=name)
+
+    def shared(self, generation: str) -> str:
+        """Return the DSN of a database of that generation for tests that take back what they do."""
+        if generation not in self._shared:
+            self._shared[generation] = self.create(generation)
+        return self._shared[generation]
 
     def drop(self, dsn: str) -> None:
         """Drop a database that `create` made, whoever is still connected to it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psycopg
 import pytest
 
 from pgflow_mp import Flow, map_step, step
@@ -84,23 +83,14 @@ def work(task):
     return task["input"].upper() if task["step_slug"] == "upper" else "".join(task["input"]["upper"])
 
 
-@pytest.fixture(scope="module", params=foreign.NAMES)
+@pytest.fixture(params=foreign.NAMES)
 def name(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def dsn(_foreign_databases, name):
-    dsn = _foreign_databases.create(name)
-    yield dsn
-    _foreign_databases.drop(dsn)
-
-
 @pytest.fixture
-def conn(dsn):
-    """Inside a transaction that is taken back; now() stands still in it."""
-    with psycopg.connect(dsn, autocommit=True) as conn, conn.transaction(force_rollback=True):
-        yield conn
+def conn(foreign_db, name):
+    return foreign_db(name)
 
 
 def make_the_flow(conn, name):

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import psycopg
 import pytest
 
 from tests.core import foreign
 
 
-@pytest.fixture(scope="module")
-def dsn(_foreign_databases):
-    dsn = _foreign_databases.create("0.14.1")
-    yield dsn
-    _foreign_databases.drop(dsn)
-
-
 @pytest.fixture
-def conn(dsn):
-    with psycopg.connect(dsn, autocommit=True) as conn, conn.transaction(force_rollback=True):
-        yield conn
+def conn(foreign_db):
+    return foreign_db("0.14.1")
 
 
 def test_runs_and_tables_of_others_change_nothing(conn):

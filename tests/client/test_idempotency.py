@@ -153,6 +153,8 @@ def test_jobs_take_keys_too_and_their_time_holds_for_the_first(app, pgflow_conn)
     later = datetime.now(UTC) + timedelta(hours=1)
     first = app.enqueue(Bill, 1, scheduled_at=later, idempotency_key="k")
     assert app.enqueue(Bill, 2, idempotency_key="k") == first
+    assert app.enqueue_in(Bill, 5, 60, idempotency_key="k") == first
+    assert app.enqueue_at(Bill, 6, later, idempotency_key="k") == first
     assert app.enqueue_many(Bill, [3, 4], delay_seconds=60, idempotency_keys=["k", "l"])[0] == first
     assert value(pgflow_conn, "select count(*) from pgmq.q_bill where vt > now() + interval '30 seconds'") == 2
     assert runs(pgflow_conn) == 2

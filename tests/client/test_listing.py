@@ -90,8 +90,17 @@ def test_runs_of_a_status(app, pgflow_conn):
     assert ids(app.list_runs(status="started")) == [going]
     assert ids(app.list_runs(status=["completed", "failed"])) == [ended]
     assert app.list_runs(status="failed")[0].error == "no"
-    with pytest.raises(InvalidInput, match=r"'cancelled'; statuses are started, completed, failed"):
+    with pytest.raises(InvalidInput, match=r"'cancelled'; statuses are started, completed, failed; .*cancelled=True"):
         app.list_runs(status="cancelled")
+
+
+def test_runs_that_were_cancelled_and_those_that_failed_by_themselves(app, pgflow_conn):
+    cancelled, failed = app.start_flow(First), app.start_flow(Second)
+    app.cancel_run(cancelled)
+    pgflow_conn.execute("select pgflow_mp._fail_runs(array[%s::uuid], array['only'], array['no'])", (failed,))
+    assert ids(app.list_runs(cancelled=True)) == [cancelled]
+    assert ids(app.list_runs(cancelled=False)) == [failed]
+    assert ids(app.list_runs(status="failed")) == [failed, cancelled]
 
 
 def test_runs_between_two_instants_in_any_time_zone(app, pgflow_conn):

@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _conditions(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was typed, read before anything is asked."""
-    conditions = {
+    conditions: dict[str, Any] = {
+        "cancelled": arguments.cancelled,
         "started_after": None if arguments.since is None else read_moment(arguments.since, past=True),
         "started_before": None if arguments.until is None else read_moment(arguments.until, past=True),
     }

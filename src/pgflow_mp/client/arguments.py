@@ -200,6 +200,7 @@ def page_size(limit: int) -> int:
 def run_filter(
     flow: FlowRef | Sequence[FlowRef] | None,
     status: RunStatus | Sequence[RunStatus] | None,
+    cancelled: bool | None,  # noqa: FBT001 - a condition like the others
     started_after: datetime | None,
     started_before: datetime | None,
     input_contains: object,
@@ -210,12 +211,15 @@ def run_filter(
         InvalidInput: One cannot be met by any run.
     """
     statuses = [status] if isinstance(status, str) else status
-    for word in statuses or ():
+    given: Sequence[str] = statuses or ()
+    for word in given:
         if word not in get_args(RunStatus):
-            raise InvalidInput(f"no run has status {word!r}; statuses are {', '.join(get_args(RunStatus))}")
+            hint = "; for cancelled runs give cancelled=True" if word == "cancelled" else ""
+            raise InvalidInput(f"no run has status {word!r}; statuses are {', '.join(get_args(RunStatus))}{hint}")
     return RunFilter(
         flow_slugs=None if flow is None else [slug_of(one) for one in flows_of(flow)],
         statuses=statuses,
+        cancelled=cancelled,
         started_after=aware("started_after", started_after),
         started_before=aware("started_before", started_before),
         input_contains=None if input_contains is NO_INPUT else encoded_input(input_contains),

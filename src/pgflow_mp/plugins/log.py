@@ -4,9 +4,8 @@
     pgflow-mp serve app.flows --plugin pgflow_mp.plugins.log:JsonLog
 
 Records go to the logger `pgflow_mp.events`. The fields are attributes of the record as well (`extra`), under the same
-names in every style, so a formatter of your own finds them; `FieldLog` leaves the message to be the event's name, which
-is what structlog's `ExtraAdder` wants. What handlers do is at INFO, what went wrong and is tried again at WARNING, what
-failed for good at ERROR, and what only matters in a close look at DEBUG.
+names in every style; the message of `FieldLog` is the event's name alone, as structlog's `ExtraAdder` wants it. What
+handlers do is INFO, what is tried again WARNING, what failed for good ERROR, what matters in a close look DEBUG.
 """
 
 from __future__ import annotations
@@ -56,8 +55,8 @@ class KeyValueLog:
     def pgflow_child_lost(
         self, child: ChildInfo, cause: str, exit_code: int | None, tasks: tuple[TaskInfo, ...]
     ) -> None:
-        fields = {"exit_code": exit_code, "cause": _first_line(cause), "tasks": len(tasks)}
-        self.write(logging.WARNING, "child_lost", pid=child.pid, kind=child.kind, **fields)
+        fields = {"kind": child.kind, "exit_code": exit_code, "cause": _first_line(cause), "tasks": len(tasks)}
+        self.write(logging.WARNING, "child_lost", pid=child.pid, **fields)
 
     @hookimpl
     def pgflow_task_started(self, task: TaskInfo) -> None:
@@ -81,8 +80,7 @@ class KeyValueLog:
 
     @hookimpl
     def pgflow_step_skipped(self, step: StepInfo, reason: str) -> None:
-        ids = {"flow_slug": step.flow_slug, "run_id": str(step.run_id), "step_slug": step.step_slug}
-        self.write(logging.INFO, "step_skipped", **ids, reason=reason)
+        self.write(logging.INFO, "step_skipped", **_run(step), step_slug=step.step_slug, reason=reason)
 
     @hookimpl
     def pgflow_run_started(self, run: RunInfo) -> None:
@@ -95,6 +93,11 @@ class KeyValueLog:
     @hookimpl
     def pgflow_run_failed(self, run: RunInfo, error: str) -> None:
         self.write(logging.ERROR, "run_failed", **_run(run), error=_first_line(error), seconds=run.seconds)
+
+    @hookimpl
+    def pgflow_flow_compiled(self, flow_slug: str, status: str, differences: tuple[str, ...]) -> None:
+        level = logging.DEBUG if status == "verified" else logging.INFO
+        self.write(level, "flow_compiled", flow_slug=flow_slug, status=status, differences=[*differences])
 
     @hookimpl
     def pgflow_poll_failed(self, error: str, delay: float) -> None:
@@ -126,12 +129,12 @@ class FieldLog(KeyValueLog):
 
 
 def _task(task: TaskInfo) -> dict[str, Any]:
-    ids = {"flow_slug": task.flow_slug, "run_id": str(task.run_id), "step_slug": task.step_slug}
-    return {**ids, "task_index": task.task_index, "attempt": task.attempt, "worker_id": str(task.worker_id)}
+    attempt = {"task_index": task.task_index, "attempt": task.attempt, "worker_id": str(task.worker_id)}
+    return {**_run(task), "step_slug": task.step_slug, **attempt}
 
 
-def _run(run: RunInfo) -> dict[str, Any]:
-    return {"flow_slug": run.flow_slug, "run_id": str(run.run_id)}
+def _run(of: RunInfo | StepInfo | TaskInfo) -> dict[str, Any]:
+    return {"flow_slug": of.flow_slug, "run_id": str(of.run_id)}
 
 
 def _worker(worker: WorkerInfo) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import BooleanOptionalAction
 from typing import TYPE_CHECKING
 
 from pgflow_mp.cli.parser.options import add_database, command, count, positive_seconds
@@ -99,6 +100,9 @@ def _add_runs(commands: _SubParsersAction[ArgumentParser]) -> None:
     runs.add_argument("--flow", action="append", metavar="FLOW", help="of this flow; repeatable")
     runs.add_argument(
         "--status", action="append", choices=("started", "completed", "failed"), help="with this status; repeatable"
+    )
+    runs.add_argument(
+        "--cancelled", action=BooleanOptionalAction, help="only those that were cancelled, or only the others"
     )
     runs.add_argument("--since", metavar="TIME", help="started then or later")
     runs.add_argument("--until", metavar="TIME", help="started earlier than that")

@@ -72,10 +72,19 @@ class Jobs(Face):
         input: object,  # noqa: A002 - the contract's word (core 3.6)
         delay_seconds: int,
         *,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: Conn | None = None,
     ) -> UUID:
         """Start one run that begins so many seconds from now; `enqueue` with `delay_seconds=`."""
-        return self.enqueue(job, input, delay_seconds=checked_delay(delay_seconds), conn=conn)
+        return self.enqueue(
+            job,
+            input,
+            delay_seconds=checked_delay(delay_seconds),
+            idempotency_key=idempotency_key,
+            unique_while_running=unique_while_running,
+            conn=conn,
+        )
 
     def enqueue_at(
         self,
@@ -83,10 +92,19 @@ class Jobs(Face):
         input: object,  # noqa: A002 - the contract's word (core 3.6)
         scheduled_at: datetime,
         *,
+        idempotency_key: str | None = None,
+        unique_while_running: bool = False,
         conn: Conn | None = None,
     ) -> UUID:
         """Start one run that begins at this time; `enqueue` with `scheduled_at=`."""
-        return self.enqueue(job, input, scheduled_at=checked_moment(scheduled_at), conn=conn)
+        return self.enqueue(
+            job,
+            input,
+            scheduled_at=checked_moment(scheduled_at),
+            idempotency_key=idempotency_key,
+            unique_while_running=unique_while_running,
+            conn=conn,
+        )
 
     def enqueue_many(
         self,

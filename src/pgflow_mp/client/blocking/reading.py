@@ -74,6 +74,7 @@ class Reading(Face):
         *,
         flow: FlowRef | Sequence[FlowRef] | None = None,
         status: RunStatus | Sequence[RunStatus] | None = None,
+        cancelled: bool | None = None,
         started_after: datetime | None = None,
         started_before: datetime | None = None,
         input_contains: object = NO_INPUT,
@@ -88,6 +89,7 @@ class Reading(Face):
         Args:
             flow: Of this flow, or of these.
             status: With this status, or one of these: `started`, `completed`, `failed`.
+            cancelled: True: by `cancel_run` (their status is `failed`, D-20); False: not so.
             started_after: Started at this instant (an aware datetime) or later.
             started_before: Started earlier than this instant.
             input_contains: A JSON value that the input contains (``@>`` of jsonb), such as `{"customer": 7}`.
@@ -102,7 +104,7 @@ class Reading(Face):
             InvalidCursor: `after` was not `next` of a page.
             InvalidInput: A condition cannot be met by any run: no such status, a time without its zone, no JSON.
         """
-        wanted = run_filter(flow, status, started_after, started_before, input_contains)
+        wanted = run_filter(flow, status, cancelled, started_after, started_before, input_contains)
         limit = page_size(limit)
         statement = runs.list_runs(wanted, limit + 1, place_after(after))
         found = self._connections.run(statement, conn, doing="listing runs")

@@ -241,6 +241,7 @@ class RunFilter:
     Attributes:
         flow_slugs: Of one of these flows.
         statuses: With one of these statuses (core 2.4).
+        cancelled: Whether `cancel_run` ended them (D-20).
         started_after: Started then or later.
         started_before: Started earlier.
         input_contains: JSON text; the input contains it (``@>`` of jsonb).
@@ -248,6 +249,7 @@ class RunFilter:
 
     flow_slugs: Sequence[str] | None = None
     statuses: Sequence[str] | None = None
+    cancelled: bool | None = None
     started_after: datetime | None = None
     started_before: datetime | None = None
     input_contains: str | None = None
@@ -255,7 +257,8 @@ class RunFilter:
 
 _LIST = """
 select r::text from pgflow_mp.list_runs(
-  %s::text[], %s::text[], %s::timestamptz, %s::timestamptz, %s::jsonb, %s::timestamptz, %s::uuid, %s::int) as r
+  %s::text[], %s::text[], %s::bool, %s::timestamptz, %s::timestamptz, %s::jsonb,
+  %s::timestamptz, %s::uuid, %s::int) as r
 """
 
 
@@ -270,6 +273,7 @@ def list_runs(wanted: RunFilter, limit: int, after: tuple[datetime, UUID] | None
     params = (
         None if wanted.flow_slugs is None else list(wanted.flow_slugs),
         None if wanted.statuses is None else list(wanted.statuses),
+        wanted.cancelled,
         wanted.started_after,
         wanted.started_before,
         wanted.input_contains,

@@ -6,6 +6,7 @@
 create or replace function pgflow_mp.list_runs(
   flow_slugs text[],
   statuses text[],
+  cancelled boolean,
   started_after timestamptz,
   started_before timestamptz,
   input_contains jsonb,
@@ -30,6 +31,12 @@ as $$
       and r.started_at >= coalesce(started_after, '-infinity')
       and r.started_at < coalesce(started_before, 'infinity')
       and (statuses is null or r.status = any (statuses))
+      and (
+        cancelled is null
+        or cancelled = exists (
+          select from pgflow_mp.runs as own where own.run_id = r.run_id and own.cancelled_at is not null
+        )
+      )
       and (input_contains is null or r.input @> input_contains)
     order by r.started_at desc, r.run_id desc
     limit how_many

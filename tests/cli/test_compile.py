@@ -142,6 +142,7 @@ def test_compiled_flows_as_json(flows, call, pgflow_dsn):
             "status": "compiled",
             "differences": [],
             "options_changed": [],
+            "options_left": [],
             "queues_restored": [],
             "schedules_changed": [],
         }

@@ -74,7 +74,6 @@ def test_what_a_plugin_logs_reads_well_in_structlog(records):
 
 def test_a_flow_that_was_compiled_is_told_with_what_differed(caplog):
     with caplog.at_level(logging.INFO, logger="pgflow_mp.events"):
-        KeyValueLog().pgflow_flow_compiled("orders", "verified", ())
         KeyValueLog().pgflow_flow_compiled("orders", "recompiled", ("step added",))
     assert [record.getMessage() for record in caplog.records] == [
         'flow_compiled flow_slug=orders status=recompiled differences="[\\"step added\\"]"'

@@ -140,6 +140,8 @@ def remarks(compiled: Compiled) -> list[str]:
     said = []
     if compiled.options_changed:
         said.append(f"options updated ({'; '.join(compiled.options_changed)})")
+    if compiled.options_left:
+        said.append(f"options stay as they are, the core is somebody else's ({'; '.join(compiled.options_left)})")
     if compiled.queues_restored:
         said.append(
             f"queue made again ({', '.join(compiled.queues_restored)}), its tables were gone; tasks that waited in it "

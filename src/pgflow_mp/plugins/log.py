@@ -96,8 +96,7 @@ class KeyValueLog:
 
     @hookimpl
     def pgflow_flow_compiled(self, flow_slug: str, status: str, differences: tuple[str, ...]) -> None:
-        level = logging.DEBUG if status == "verified" else logging.INFO
-        self.write(level, "flow_compiled", flow_slug=flow_slug, status=status, differences=[*differences])
+        self.write(logging.INFO, "flow_compiled", flow_slug=flow_slug, status=status, differences=[*differences])
 
     @hookimpl
     def pgflow_poll_failed(self, error: str, delay: float) -> None:

@@ -1,6 +1,7 @@
 """Fixtures of the project's own suite: the databases come from the plugin that it tests and ships.
 
-`pytest --pgflow-dsn DSN`, or PGFLOW_TEST_DSN, runs the suite on another server than the embedded one.
+`pytest --pgflow-dsn DSN`, or PGFLOW_TEST_DSN, runs the suite on another server than the embedded one. PGFLOW_TEST_CORE
+names a generation of tests/core/foreign: then the databases have its schema pgflow, and ours stands beside it.
 """
 
 import os
@@ -9,6 +10,8 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
+
+FOREIGN_CORE = "PGFLOW_TEST_CORE"
 
 pytest_plugins = ["pytester"]
 
@@ -22,6 +25,22 @@ def pytest_configure(config):
         folder = tempfile.TemporaryDirectory(prefix="pgflow-bytecode-", ignore_cleanup_errors=True)
         os.environ["PYTHONPYCACHEPREFIX"] = folder.name
         config.add_cleanup(folder.cleanup)
+
+
+@pytest.fixture(scope="session")
+def pgflow_settings():
+    """Beside the schema of the generation that PGFLOW_TEST_CORE names, where it names one."""
+    generation = os.environ.get(FOREIGN_CORE)
+    if generation is None:
+        return {}
+
+    def theirs(dsn):
+        from tests.core import foreign
+
+        with psycopg.connect(dsn) as conn:
+            foreign.build(conn, generation)
+
+    return {"migrations": theirs}
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 Each is made once a session and emptied after every test; that takes a hundredth of the time of a database each.
 """
 
+import os
 import uuid
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ import pytest
 
 from pgflow_mp.core.install import install
 
+from . import foreign
 from .machine import Machine
 
 # Stands in for the platform's event service (core 1.4): same signature, keeps what it gets in order.
@@ -37,6 +39,8 @@ def _database(server_dsn, preparation):
     dsn = psycopg.conninfo.make_conninfo(server_dsn, dbname=name)
     try:
         with psycopg.connect(dsn, autocommit=True) as conn:
+            if generation := os.environ.get("PGFLOW_TEST_CORE"):
+                foreign.build(conn, generation)
             conn.execute(preparation)
             install(conn)
         yield dsn

@@ -5,6 +5,7 @@ Issue 8 point 4; generations 10.
 
 import re
 import uuid
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -16,30 +17,11 @@ from pgflow_mp.core.install import install
 from pgflow_mp.engine.workoff import work_off
 from pgflow_mp.errors import FlowNotFound, InstallError
 from pgflow_mp.flow import as_definition
-from tests.core.ask import column, rows, value
+from tests.core.ask import column, value
+from tests.core.foreign import catalog
 from tests.engine.harness import working
 
-# Everything that could be seen of schema pgflow: objects with their rights, columns, constraints, triggers, functions.
-CATALOG = """
-select 'class', c.relname::text, c.oid::text || c.xmin::text || coalesce(c.relacl::text, '') || c.relhastriggers::text
-from pg_class as c where c.relnamespace = 'pgflow'::regnamespace
-union all
-select 'column', a.attrelid::regclass::text || '.' || a.attname, a.xmin::text
-from pg_attribute as a join pg_class as c on c.oid = a.attrelid where c.relnamespace = 'pgflow'::regnamespace
-union all
-select 'constraint', o.conname::text, o.oid::text || o.xmin::text
-from pg_constraint as o where o.connamespace = 'pgflow'::regnamespace
-union all
-select 'trigger', t.tgname::text, t.oid::text || t.xmin::text
-from pg_trigger as t join pg_class as c on c.oid = t.tgrelid where c.relnamespace = 'pgflow'::regnamespace
-union all
-select 'function', p.oid::regprocedure::text, p.oid::text || p.xmin::text || coalesce(p.proacl::text, '')
-from pg_proc as p where p.pronamespace = 'pgflow'::regnamespace
-union all
-select 'schema', n.nspname::text, n.xmin::text || coalesce(n.nspacl::text, '')
-from pg_namespace as n where n.nspname = 'pgflow'
-order by 1, 2, 3
-"""
+SHAPES = ("0.17.0", "0.17.1", "elixir 0.4")
 
 
 class Greet(Flow):
@@ -52,29 +34,21 @@ class Greet(Flow):
         return hello.upper()
 
 
-def make_foreign(dsn):
-    """Make schema pgflow look like one of 0.17.1, whose tables are ours but for one column and one attribute."""
-    install(dsn)
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        conn.execute("drop schema pgflow_mp cascade")
-        conn.execute("alter table pgflow.flows drop column flow_type")
-        conn.execute("alter type pgflow.step_task_record drop attribute attempts_count")
-
-
-@pytest.fixture
-def foreign(empty_dsn):
-    make_foreign(empty_dsn)
-    return empty_dsn
+@pytest.fixture(params=SHAPES)
+def foreign(request, foreign_dsn):
+    """A database with the schema of a core that is served as a set."""
+    return foreign_dsn(request.param)
 
 
 def test_nothing_of_a_foreign_schema_is_changed(foreign):
     with psycopg.connect(foreign, autocommit=True) as conn:
-        before = rows(conn, CATALOG)
+        before = catalog(conn)
         lines = install(foreign)
-        assert rows(conn, CATALOG) == before
-        assert [line for line in lines if line.startswith("core: ")]
+        assert catalog(conn) == before
+        (said,) = [line for line in lines if line.startswith("core: the ")]
+        assert "beside it and has changed nothing of it" in said
         again = install(foreign)
-        assert rows(conn, CATALOG) == before
+        assert catalog(conn) == before
     assert all(line.endswith("nothing to do") for line in again), again
 
 
@@ -103,7 +77,8 @@ def test_a_core_that_is_unknown_is_refused(empty_dsn):
         assert column(conn, "select nspname from pg_namespace where nspname ~ '^pg(flow_mp|mq)'") == []
 
 
-def test_a_changed_core_gets_functions_made_for_it(foreign):
+def test_a_changed_core_gets_functions_made_for_it(foreign_dsn):
+    foreign = foreign_dsn("0.17.0")
     install(foreign)
     with psycopg.connect(foreign, autocommit=True) as conn:
         assert value(conn, "select to_regclass('pgflow_mp.core_flows') is not null")
@@ -118,24 +93,26 @@ def test_a_changed_core_gets_functions_made_for_it(foreign):
 
 
 def test_a_name_that_a_core_does_not_have_is_refused_when_it_is_rendered():
-    lacking = beside.Shape({"flows": ("flow_slug",)}, frozenset())
-    with pytest.raises(InstallError, match=r"pgflow-mp needs pgflow\.\w+, which this database's core does not have"):
-        beside.render(scripts.root(), lacking, "sets", realtime=False)
+    lacking = SimpleNamespace(
+        columns={"flows": ("flow_slug",)}, calls={}, tier="sets", realtime=False, name="it", has=lambda *_: False
+    )
+    with pytest.raises(InstallError, match=r"pgflow-mp needs pgflow\.\w+, which it does not have"):
+        beside.render(scripts.root(), lacking)
 
 
 @pytest.fixture
-def three_roles(empty_dsn):
+def three_roles(foreign_dsn):
     """DSNs by role of a foreign database whose owner is none of them: installer, worker and client."""
-    make_foreign(empty_dsn)
+    owner_dsn = foreign_dsn("0.17.1")
     tag = uuid.uuid4().hex[:8]
     names = {kind: f"pgflow_{kind}_{tag}" for kind in ("installer", "worker", "client")}
-    database = conninfo.conninfo_to_dict(empty_dsn)["dbname"]
-    with psycopg.connect(empty_dsn, autocommit=True) as admin:
+    database = conninfo.conninfo_to_dict(owner_dsn)["dbname"]
+    with psycopg.connect(owner_dsn, autocommit=True) as admin:
         for name in names.values():
             admin.execute(f"create role {name} login nosuperuser")
         admin.execute(f'grant create on database "{database}" to {names["installer"]}')
-    yield {kind: conninfo.make_conninfo(empty_dsn, user=name) for kind, name in names.items()}, names, empty_dsn
-    with psycopg.connect(empty_dsn, autocommit=True) as admin:
+    yield {kind: conninfo.make_conninfo(owner_dsn, user=name) for kind, name in names.items()}, names, owner_dsn
+    with psycopg.connect(owner_dsn, autocommit=True) as admin:
         for name in names.values():
             admin.execute(f"drop owned by {name} cascade")
             admin.execute(f"drop role {name}")
@@ -148,7 +125,9 @@ def grants_in(text):
 def test_roles_beside_get_what_the_installer_may_grant_and_the_rest_is_said(three_roles):
     dsns, names, owner = three_roles
     with psycopg.connect(owner, autocommit=True) as admin:
-        with pytest.raises(InstallError, match="let its owner run: grant usage on schema pgflow to") as refused:
+        with pytest.raises(
+            InstallError, match="let its owner run: grant usage on schema pgflow, realtime to"
+        ) as refused:
             install(dsns["installer"])
         admin.execute(grants_in(str(refused.value)))
         lines = install(dsns["installer"], worker_roles=[names["worker"]], client_roles=[names["client"]])

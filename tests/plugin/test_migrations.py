@@ -21,12 +21,17 @@ BESIDE = """
 def test_flows_are_tested_beside_the_schema_that_a_function_makes(pytester, run_pytest):
     pytester.makeconftest(
         """
+        import psycopg
         import pytest
-        from tests.core.test_beside import make_foreign
+        from tests.core import foreign
+
+        def theirs(dsn):
+            with psycopg.connect(dsn) as conn:
+                foreign.build(conn, "0.17.1")
 
         @pytest.fixture(scope="session")
         def pgflow_settings():
-            return {"migrations": make_foreign}
+            return {"migrations": theirs}
         """
     )
     pytester.makepyfile(BESIDE)

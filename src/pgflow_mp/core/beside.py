@@ -19,7 +19,6 @@ table, a type or a function that is there.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
@@ -35,7 +34,9 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["FILLS", "Shape", "read_shape", "render", "replace_views", "views"]
+    from pgflow_mp.core.generation import Core
+
+__all__ = ["FILLS", "render", "replace_views", "views"]
 
 FILLS: Mapping[str, Mapping[str, str]] = {
     "flows": {
@@ -58,14 +59,6 @@ _NAME = re.compile(r"(?<![\w.])(pgflow|pgflow_mp)\.(\w+)")
 _NAME_OR_COMMENT = re.compile(rf"{_COMMENT.pattern}|{_NAME.pattern}")
 _CREATED = re.compile(r"create or replace function (pgflow|pgflow_mp)\.(\w+)\(")
 
-_COLUMNS = """
-select c.relname, array_agg(a.attname::text order by a.attnum)
-from pg_catalog.pg_class as c
-join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-join pg_catalog.pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-where n.nspname = 'pgflow' and c.relkind in ('r', 'p', 'v', 'c')
-group by c.relname
-"""
 # Each view is kept as a comment on it, as it was written: the catalog has it in other words.
 _VIEWS = """
 select c.relname::text, coalesce(pg_catalog.obj_description(c.oid, 'pg_class'), '')
@@ -82,62 +75,15 @@ join pg_catalog.pg_depend as d on d.refclassid = 'pg_type'::regclass and d.refob
 join pg_catalog.pg_proc as p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
 where n.nspname = 'pgflow_mp' and c.relname = %s
 """
-_FUNCTIONS = """
-select distinct p.proname::text
-from pg_catalog.pg_proc as p
-join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
-where n.nspname = 'pgflow'
-"""
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What of a foreign schema pgflow the rendering depends on.
-
-    Attributes:
-        columns: Of its tables, by name, in their order.
-        functions: The names of its functions.
-    """
-
-    columns: Mapping[str, tuple[str, ...]]
-    functions: frozenset[str]
-
-    def lacks(self, table: str, column: str) -> bool:
-        """Whether the table has no such column."""
-        return column not in self.columns.get(table, ())
-
-
-def read_shape(conn: psycopg.Connection[Any]) -> Shape:
-    """Look at schema pgflow of a database."""
-    cursor = conn.cursor(row_factory=tuple_row)
-    columns = {name: tuple(found) for name, found in cursor.execute(_COLUMNS).fetchall()}
-    functions = frozenset(name for (name,) in cursor.execute(_FUNCTIONS).fetchall())
-    return Shape(columns, functions)
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    name: str
-    tier: str | None
-    reason: str | None
-    fingerprint: str
-
-
-def look(conn: psycopg.Connection[Any]) -> Core:
-    shape = read_shape(conn)
-    fingerprint = repr((sorted(shape.columns.items()), sorted(shape.functions)))
-    if shape.lacks("step_tasks", "queue_name"):
-        return Core("unknown", None, "its generation is unknown", fingerprint)
-    return Core("0.17", "sets", None, fingerprint)
-
-
-def views(shape: Shape) -> dict[str, str]:
+def views(core: Core) -> dict[str, str]:
     """Return the views that replace tables which lack columns: the text of each, by the name of the table."""
     made = {}
     for table, fills in FILLS.items():
-        missing = [f"{expression} as {column}" for column, expression in fills.items() if shape.lacks(table, column)]
-        if missing and table in shape.columns:
-            columns = ", ".join(["core.ctid", *(f"core.{column}" for column in shape.columns[table]), *missing])
+        missing = [f"{expression} as {column}" for column, expression in fills.items() if not core.has(table, column)]
+        if missing and table in core.columns:
+            columns = ", ".join(["core.ctid", *(f"core.{column}" for column in core.columns[table]), *missing])
             made[table] = f"create view pgflow_mp.core_{table} as select {columns} from pgflow.{table} as core"  # noqa: S608 - names of the catalog
     return made
 
@@ -160,25 +106,24 @@ def replace_views(conn: psycopg.Connection[Any], wanted: Mapping[str, str]) -> N
             conn.execute(sql.SQL("comment on view {} is {}").format(sql.Identifier("pgflow_mp", f"core_{table}"), text))
 
 
-def render(folder: Traversable, shape: Shape, tier: str, *, realtime: bool) -> list[Script]:
+def render(folder: Traversable, core: Core) -> list[Script]:
     """Return the function files as they are run beside a foreign schema, by name.
 
     Args:
         folder: What `scripts.root` returns.
-        shape: The foreign schema.
-        tier: How its core is served: ``sets`` or ``calls``.
-        realtime: Whether the database has ``realtime.send``.
+        core: The foreign core.
 
     Raises:
         InstallError: A file names something of schema pgflow that is not there.
     """
-    files = _files(folder, shape, tier, realtime=realtime)
+    files = _files(folder, core)
     wanted = _needed(files)
     ours = {name for file in wanted for schema, name in _created(file) if schema == "pgflow_mp"}
     moved = {name for file in wanted for schema, name in _created(file) if schema == "pgflow"}
     if both := moved & ours:
         raise InstallError(f"two functions would have the name {', '.join(sorted(both))} in schema pgflow_mp")
-    replaced = views(shape)
+    replaced = views(core)
+    functions = {call.partition("(")[0] for call in core.calls}
 
     def place(match: re.Match[str]) -> str:
         schema, name = match.groups()
@@ -188,18 +133,18 @@ def render(folder: Traversable, shape: Shape, tier: str, *, realtime: bool) -> l
             return f"pgflow_mp.{name}"
         if name in replaced:
             return f"pgflow_mp.core_{name}"
-        if name in shape.columns or name in shape.functions:
+        if name in core.columns or name in functions:
             return match[0]
-        raise InstallError(f"pgflow-mp needs {match[0]}, which this database's core does not have")
+        raise InstallError(f"pgflow-mp needs {match[0]}, which {core.name} does not have")
 
     return [Script(file.name, _NAME_OR_COMMENT.sub(place, file.sql)) for file in wanted]
 
 
-def _files(folder: Traversable, shape: Shape, tier: str, *, realtime: bool) -> list[Script]:
-    """Return the files that hold for this shape, each with what is different there."""
-    found = {script.function: script for script in scripts.functions(folder, realtime=realtime)}
-    lacking = [f"without/{t}.{c}" for t, fills in FILLS.items() for c in fills if shape.lacks(t, c)]
-    for place in ("every", *lacking, tier):
+def _files(folder: Traversable, core: Core) -> list[Script]:
+    """Return the files that hold for this core, each with what is different there."""
+    found = {script.function: script for script in scripts.functions(folder, realtime=core.realtime)}
+    lacking = [f"without/{t}.{c}" for t, fills in FILLS.items() for c in fills if not core.has(t, c)]
+    for place in ("every", *lacking, str(core.tier)):
         found |= {script.function: script for script in scripts.variants(folder, place)}
     return [
         Script(script.name, _VARIANT_LINE.sub(r"\1", script.sql))

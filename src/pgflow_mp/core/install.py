@@ -26,7 +26,9 @@ from psycopg.rows import tuple_row
 import pgflow_mp
 from pgflow_mp.connecting import connect, sentence_of
 from pgflow_mp.core import beside, pgmq, replace, roles, scripts
+from pgflow_mp.core.generation import Core, probe
 from pgflow_mp.core.scripts import Script
+from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
 if TYPE_CHECKING:
@@ -155,12 +157,13 @@ def _check_server(conn: _Connection) -> None:
 def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     _set_up_transaction(conn)
     before = _installed(conn)
-    core = _foreign_core(conn, before)
+    core = _foreign_core(conn, folder, before)
     how, pgmq_line = pgmq.ensure(conn)
     version, tables_line = _bring_tables(conn, folder, before.version, beside=core is not None)
 
-    realtime = bool(_value(conn, _REALTIME))
-    views, wanted = _wanted(conn, folder, core, realtime=realtime)
+    realtime = core.realtime if core else bool(_value(conn, _REALTIME))
+    views = beside.views(core) if core else {}
+    wanted = beside.render(folder, core) if core else scripts.functions(folder, realtime=realtime)
     content_hash = scripts.content_hash([*(Script(name, text) for name, text in views.items()), *wanted])
     lines = [pgmq_line, tables_line]
     fingerprint = core and core.fingerprint
@@ -180,44 +183,48 @@ def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     ]
 
 
-def _foreign_core(conn: _Connection, before: _Installed) -> beside.Core | None:
+def _foreign_core(conn: _Connection, folder: Traversable, before: _Installed) -> Core | None:
     """Return the core of somebody else beside which we install; None where schema pgflow is ours, or nobody's yet.
 
     Raises:
-        InstallError: It is of a generation that cannot be served, or schema pgflow_mp is somebody else's too.
+        InstallError: It cannot be served, or this role may not work on it.
     """
+    database = conn.info.dbname
     if before is _NOTHING and _value(conn, _OCCUPIED, ("pgflow_mp",)):
         raise InstallError(
-            f"database {conn.info.dbname!r} has a schema pgflow_mp that pgflow-mp did not make; "
+            f"database {database!r} has a schema pgflow_mp that pgflow-mp did not make; "
             "it was left as it is. Install into another database."
         )
-    if not (before.beside or (before is _NOTHING and _value(conn, _OCCUPIED, ("pgflow",)))):
+    if before is not _NOTHING and not before.beside:
         return None
-    core = beside.look(conn)
-    if core.tier is None:
+    core = execute(conn, probe())
+    if core.made_by == "nobody":
+        return None
+    if why := _why_not(core, folder):
         raise InstallError(
-            f"database {conn.info.dbname!r} has a schema pgflow that pgflow-mp did not make and cannot work with: "
-            f"{core.reason}. It was left as it is. Install into another database."
+            f"database {database!r} has a schema pgflow that pgflow-mp did not make and cannot work with: {why}. "
+            "It was left as it is. Install into another database."
         )
     if left := roles.lacking(conn, conn.info.user, installer=True):
         raise InstallError(
             f"role {conn.info.user!r} may not work on the schema pgflow that somebody else made in database "
-            f"{conn.info.dbname!r}; let its owner run: {'; '.join(left)}. Nothing was changed."
+            f"{database!r}; let its owner run: {'; '.join(left)}. Nothing was changed."
         )
     return core
 
 
-def _wanted(
-    conn: _Connection, folder: Traversable, core: beside.Core | None, *, realtime: bool
-) -> tuple[dict[str, str], list[Script]]:
-    """Return the views and the function files for this database."""
-    if core is None or core.tier is None:
-        return {}, scripts.functions(folder, realtime=realtime)
-    shape = beside.read_shape(conn)
-    return beside.views(shape), beside.render(folder, shape, core.tier, realtime=realtime)
+def _why_not(core: Core, folder: Traversable) -> str | None:
+    """Tell why we cannot stand beside a core; None where we can."""
+    if core.made_by == "pgflow-mp":
+        return "it is one of pgflow-mp whose schema pgflow_mp is gone, and with it what the core needs"
+    if core.tier is not None and core.pgmq is None:
+        return "there is no pgmq, which has its queues"
+    if core.tier == "calls" and not scripts.variants(folder, "calls"):
+        return f"it is {core.name}, and served are cores from 0.17 (TypeScript) and 0.4 (Elixir) on"
+    return core.reason
 
 
-def _core_lines(core: beside.Core | None, before: _Installed) -> list[str]:
+def _core_lines(core: Core | None, before: _Installed) -> list[str]:
     """Say beside whose core we stand, if it is somebody else's."""
     if core is None:
         return []

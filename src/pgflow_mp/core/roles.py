@@ -95,8 +95,13 @@ select format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_argume
 from pg_catalog.pg_proc as p
 join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
 where n.nspname = 'pgflow_mp'
-  or (n.nspname = 'pgflow' and exists (select from pgflow_mp.installed as i where i.mode = 'own'))
+  or (
+    n.nspname = 'pgflow'
+    and not exists (select from pgflow_mp.installed as i where to_jsonb(i) ->> 'mode' = 'beside')
+  )
 """
+# As JSON, because tables of an earlier version have no such column.
+_BESIDE = "select 1 from pgflow_mp.installed as i where to_jsonb(i) ->> 'mode' = 'beside'"
 # By ids: a name cannot be looked up in a schema that one may not use.
 _LACKING = """
 select kind, privileges, string_agg(name, ', ' order by name)
@@ -110,7 +115,7 @@ from (
       union all
       select u from unnest(%s::text[]) as u where n.nspname = 'pgmq' and not has_schema_privilege(%s, n.oid, u)
     ) as given
-    where n.nspname in ('pgflow', 'pgmq')
+    where n.nspname in ('pgflow', 'pgmq', 'realtime')
     union all
     select 'table', given.privilege, format('%%I.%%I', n.nspname, c.relname), 2
     from pg_catalog.pg_class as c
@@ -126,9 +131,11 @@ from (
     where not has_table_privilege(%s, c.oid, given.privilege)
     union all
     select
-      'function', 'execute', format('pgflow.%%I(%%s)', p.proname, pg_get_function_identity_arguments(p.oid)), 3
+      'function', 'execute', format('%%I.%%I(%%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), 3
     from pg_catalog.pg_proc as p
-    where p.pronamespace = 'pgflow'::regnamespace and not has_function_privilege(%s, p.oid, 'execute')
+    join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
+    where (n.nspname = 'pgflow' or (n.nspname, p.proname) = ('realtime', 'send'))
+      and not has_function_privilege(%s, p.oid, 'execute')
   ) as missing
   group by kind, place, name
 ) as lacking
@@ -184,7 +191,7 @@ def grant(conn: _Connection, workers: Iterable[str] = (), clients: Iterable[str]
             raise InstallError(f"there is no role {role!r}; make it first: create role ... login. Nothing was changed.")
     if all_workers or all_clients:
         _close_to_public(conn)
-    beside = bool(_column(conn, "select 1 from pgflow_mp.installed where mode = 'beside'"))
+    beside = bool(_column(conn, _BESIDE))
     lines = []
     for role in all_workers:
         _run(conn, _WORKER_GRANTS, role)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_pgflow._options import Settings
     from pytest_pgflow._results import FlowFailed, FlowRun
     from pytest_pgflow._runner import FlowRunner, StartedRun
+    from pytest_pgflow._session import Story
     from pytest_pgflow._trouble import dies, disconnects, fails, forgets, hangs, lags
 
 __all__ = [
@@ -229,14 +230,20 @@ def _pgflow_databases(
 
 
 @pytest.fixture
-def pgflow_dsn(
+def _pgflow_database(
     request: pytest.FixtureRequest, _pgflow_databases: Databases, pgflow_settings: dict[str, Any]
-) -> Iterator[str]:
-    """DSN of a database with pgmq and pgflow installed, for this test alone."""
+) -> Iterator[Story]:
     from pytest_pgflow._session import provide_database
 
-    with provide_database(request.node, _pgflow_databases, pgflow_settings) as dsn:
-        yield dsn
+    for_runner = "pgflow_dsn" not in request.fixturenames
+    with provide_database(request.node, _pgflow_databases, pgflow_settings, for_runner=for_runner) as database:
+        yield database
+
+
+@pytest.fixture
+def pgflow_dsn(_pgflow_database: Story) -> str:
+    """DSN of a database with pgmq and pgflow installed, for this test alone."""
+    return _pgflow_database.show()
 
 
 @pytest.fixture
@@ -252,20 +259,19 @@ def pgflow_conn(pgflow_dsn: str) -> Iterator[psycopg.Connection[Any]]:
 def pgflow(pgflow_dsn: str) -> Iterator[PgFlow]:
     """A client of the database of `pgflow_dsn`; without the plugins that happen to be installed."""
     from pgflow_mp.client import PgFlow
-    from pgflow_mp.hooks.manager import Plugins
+    from pgflow_mp.hooks.manager import no_plugins
 
-    with PgFlow(pgflow_dsn, plugins=Plugins()) as client:
+    with PgFlow(pgflow_dsn, plugins=no_plugins()) as client:
         yield client
 
 
 @pytest.fixture
-def flow_runner(
-    request: pytest.FixtureRequest, pgflow_dsn: str, pgflow_settings: dict[str, Any]
-) -> Iterator[FlowRunner]:
+def flow_runner(request: pytest.FixtureRequest, pgflow_settings: dict[str, Any]) -> Iterator[FlowRunner]:
     """Runs flows on the database of `pgflow_dsn`: ``flow_runner.run(MyFlow, {...})``."""
     from pytest_pgflow._runner import provide_runner
+    from pytest_pgflow._session import database_for_runner
 
-    with provide_runner(request.node, pgflow_dsn, pgflow_settings) as runner:
+    with provide_runner(request.node, database_for_runner(request), pgflow_settings) as runner:
         yield runner
 
 

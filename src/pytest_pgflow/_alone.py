@@ -17,7 +17,7 @@ from pgflow_mp.signature import FLOW_INPUT, ITEM
 from pytest_pgflow._results import pruned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pgflow_mp.context import Services
     from pgflow_mp.definition import FlowDefinition, StepDefinition
@@ -33,7 +33,7 @@ def run_step(
     flow_input: Any = ABSENT,
     item: Any = ABSENT,
     ctx: Mapping[str, Any] | None = None,
-    dsn: str | None = None,
+    dsn: Callable[[], str] | None = None,
 ) -> Any:
     """Call the handler of a step and return its output, after the way through JSON.
 
@@ -85,13 +85,13 @@ def _through_json(step: StepDefinition, name: str, value: Any) -> Any:
 
 
 @contextmanager
-def _services(run_input: Any, dsn: str | None) -> Iterator[Services]:
+def _services(run_input: Any, dsn: Callable[[], str] | None) -> Iterator[Services]:
     """Give the context what a worker would; progress is dropped, for there is no task that makes any."""
 
     def database() -> str:
         if dsn is None:
             raise InvalidInput("there is no database here for ctx.connection()")
-        return dsn
+        return dsn()
 
     async def database_async() -> str:
         return database()

@@ -53,7 +53,7 @@ class Batch:
         definition: FlowDefinition,
         run_ids: Sequence[UUID],
         *,
-        dsn: str,
+        dsn: Callable[[], str],
         executor: str,
         processes: int,
         plugins: Plugins,
@@ -116,11 +116,12 @@ class Batch:
                 skip=skip,
                 run=lambda call, services: self._run_and_make_trouble(call, services, deadline),
                 plugins=self._plugins,
+                dsn=self._dsn,
             )
         from pytest_pgflow._process import work_off_in_processes
 
         return work_off_in_processes(
-            self._dsn,
+            self._dsn(),
             self._conn,
             self.definition,
             self.run_ids,

@@ -34,6 +34,7 @@ from pgflow_mp.core.install import install
 from pgflow_mp.errors import DatabaseUnreachable, PgflowError
 from pytest_pgflow import _reset
 from pytest_pgflow._spares import Spares
+from pytest_pgflow._unseen import Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +118,8 @@ class Databases:
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._template: str | None = None
         self._lasting: dict[str, Lasting] = {}
+        self._bookkeeping: frozenset[tuple[str, str]] | None = None
+        self._unseen: list[Unseen] = []
         self.spares = Spares()
         self._alive: set[str] = set()
 
@@ -135,14 +138,33 @@ class Databases:
         if name not in self._lasting:
             dsn = self.create()
             self.spares.keep(dsn)
-            conn = self.spares.take(dsn)
-            self._lasting[name] = Lasting(dsn, _reset.bookkeeping(conn))
-            self.spares.give(dsn, conn)
+            self._lasting[name] = Lasting(dsn, self._bookkeeping_of(dsn))
         return self._lasting[name]
+
+    def lend(self) -> Unseen:
+        """Return a database that holds nothing and that nobody has seen; `take_back` it, or `drop` its DSN."""
+        while self._unseen:
+            unseen = self._unseen.pop()
+            try:
+                unseen.empty()
+            except psycopg.Error:
+                self.drop(unseen.dsn)
+            else:
+                return unseen
+        dsn = self.create()
+        return Unseen(dsn, self._bookkeeping_of(dsn), self.spares)
+
+    def take_back(self, unseen: Unseen) -> None:
+        """Keep a database for the next test if nobody has seen it, or drop it."""
+        if unseen.may_go_on:
+            self._unseen.append(unseen)
+        else:
+            self.drop(unseen.dsn)
 
     def drop(self, dsn: str) -> None:
         """Drop a database that `create` made, whoever is still connected to it."""
         name = database_name(dsn)
+        self.spares.forget([dsn])
         self._disconnect(name)
         self._order("drop database if exists {} with (force)", name)
         self._alive.discard(name)
@@ -150,13 +172,14 @@ class Databases:
     def keep(self, dsn: str) -> None:
         """Rename a database to what `kept_dsn` says, so that no session's sweep takes it."""
         name = database_name(dsn)
+        self.spares.forget([dsn])
         self._disconnect(name)
         self._order("alter database {} rename to {}", name, database_name(kept_dsn(dsn)))
         self._alive.discard(name)
 
     def close(self) -> None:
         """Drop what is left of our databases, and the template unless another session uses it; hang up."""
-        self.spares.forget([lasting.dsn for lasting in self._lasting.values()])
+        self.spares.forget()
         if self._connection is None:
             return
         # A server that died during the session took everything along; its tests have failed already.
@@ -167,6 +190,14 @@ class Databases:
                 self._drop_template(self._template)
         self._connection.close()
         self._connection = None
+
+    def _bookkeeping_of(self, dsn: str) -> frozenset[tuple[str, str]]:
+        """Return the tables of a fresh database that have rows; the same in every clone."""
+        if self._bookkeeping is None:
+            conn = self.spares.take(dsn)
+            self._bookkeeping = _reset.bookkeeping(conn)
+            self.spares.give(dsn, conn)
+        return self._bookkeeping
 
     def _clone(self, name: str) -> None:
         for _ in range(3):

@@ -41,6 +41,7 @@ def add_sections(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add to the report of a failed test what its databases tell, and keep these on request."""
     shown = report.longreprtext
     for story in _stories(item):
+        story.failed = True
         story.kept = story.own and story.keep_failed
         report.sections += sections(story, lambda run: tell(run, shown))
 

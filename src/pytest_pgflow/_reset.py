@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import psycopg
 
 _DEFINITIONS = ("flows", "steps", "deps")
@@ -21,9 +23,11 @@ _TABLES = """
     select n.nspname, c.relname
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p') and not c.relispartition
-      and (n.nspname = 'pgflow' and c.relname <> all(%s)
+      and (n.nspname = 'pgflow' and c.relname <> all(%(definitions)s)
            or n.nspname = 'pgflow_mp'
-           or n.nspname = 'pgmq' and (c.relname like 'q\\_%%' or c.relname like 'a\\_%%'))
+           or n.nspname = 'pgmq' and c.relname like any (array['q\\_%%', 'a\\_%%'])
+              and (%(queues)s::text[] is null or substr(c.relname, 3) = any(%(queues)s)))
+      and (c.relkind = 'p' or pg_relation_size(c.oid) > 0)
     order by 1, 2
 """
 
@@ -39,12 +43,17 @@ def bookkeeping(conn: psycopg.Connection[Any]) -> frozenset[Table]:
     )
 
 
-def empty(conn: psycopg.Connection[Any], *, keep: frozenset[Table]) -> None:
+def empty(conn: psycopg.Connection[Any], *, keep: frozenset[Table], queues: Sequence[str] | None = None) -> None:
     """Delete all rows of our tables and queues, except in ``keep``.
 
     One statement: foreign keys are checked when it ends, so the order of the tables does not matter.
+
+    Args:
+        conn: In autocommit mode.
+        keep: Tables to leave alone.
+        queues: The queues that may have messages; None is all.
     """
-    tables = [table for table in _tables(conn) if table not in keep]
+    tables = [table for table in _tables(conn, queues) if table not in keep]
     deletes = [
         sql.SQL("{} as (delete from {})").format(sql.Identifier(f"d{i}"), sql.Identifier(*table))
         for i, table in enumerate(tables)
@@ -53,5 +62,7 @@ def empty(conn: psycopg.Connection[Any], *, keep: frozenset[Table]) -> None:
         conn.execute(sql.SQL("with {} select").format(sql.SQL(", ").join(deletes)))
 
 
-def _tables(conn: psycopg.Connection[Any]) -> list[Table]:
-    return conn.execute(_TABLES, [list(_DEFINITIONS)]).fetchall()
+def _tables(conn: psycopg.Connection[Any], queues: Sequence[str] | None = None) -> list[Table]:
+    """Return the tables that may have rows: a table whose file is empty has none."""
+    named = None if queues is None else list(queues)
+    return conn.execute(_TABLES, {"definitions": list(_DEFINITIONS), "queues": named}).fetchall()

@@ -18,12 +18,12 @@ from pgflow_mp.core.queries.runs import open_runs
 from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import InvalidInput, StepNotFound
 from pgflow_mp.flow import as_definition
-from pgflow_mp.hooks.manager import Plugins
+from pgflow_mp.hooks.manager import no_plugins
 from pytest_pgflow._alone import ABSENT, run_step
 from pytest_pgflow._batch import Batch
 from pytest_pgflow._deadline import Deadline
 from pytest_pgflow._doubles import with_doubles, with_doubles_of_each
-from pytest_pgflow._events import with_log
+from pytest_pgflow._events import EventLog
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import checked, settle
 from pytest_pgflow._results import FlowRun
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.flow import Flow
-    from pytest_pgflow._events import EventLog
+    from pgflow_mp.hooks.manager import Plugins
     from pytest_pgflow._session import Node
+    from pytest_pgflow._unseen import Unseen
 
 logger = logging.getLogger("pytest_pgflow")
 
@@ -64,6 +65,7 @@ class FlowRunner:
         defaults: What holds where a call says nothing.
         debugged: Whether a debugger was used in this test; deadlines do not count then.
         spares: Where its connection comes from and goes to.
+        unseen: The database, while only runners have seen it.
 
     Attributes:
         plugins: Plugins for the calls that follow: modules, objects or names. A test has no others: those that are
@@ -77,16 +79,26 @@ class FlowRunner:
         *,
         debugged: Callable[[], bool] = lambda: False,
         spares: Spares | None = None,
+        unseen: Unseen | None = None,
     ) -> None:
-        self.dsn = dsn
+        self._dsn = dsn
+        self._unseen = unseen
         self._spares = spares or Spares()
         self._defaults = defaults or Defaults()
         self._debugged = debugged
         self.plugins: list[object] = []
-        self._client = PgFlow(dsn, plugins=Plugins())
+        self._log = EventLog()
+        self._client = PgFlow(dsn, plugins=no_plugins())
         self._compiled: dict[str, FlowDefinition] = {}
         self._time: Clock | None = None
         self._connection: psycopg.Connection[Any] | None = None
+
+    @property
+    def dsn(self) -> str:
+        """The database; who asks may look into it, so it is the test's alone from now on."""
+        if self._unseen:
+            self._unseen.show()
+        return self._dsn
 
     def run(
         self,
@@ -188,7 +200,7 @@ class FlowRunner:
         deadline, skip, done = self.deadline(timeout), self.skips(skip_delays), []
         while found := [(flow, ids) for flow in definitions if (ids := self._open_runs(flow.slug))]:
             for flow, ids in found:
-                batch = self._batch(flow, ids, executor, *with_log(self.plugins))
+                batch = self._batch(flow, ids, executor, self._log.heard_by(self.plugins))
                 batch.drive(deadline, skip=skip)
                 done += batch.results(check=check)
         return done
@@ -251,7 +263,7 @@ class FlowRunner:
 
         def work_off(slug: str, run_ids: Sequence[UUID]) -> list[FlowRun]:
             __tracebackhide__ = True
-            batch = self._batch(flows[slug], run_ids, executor, *with_log(self.plugins))
+            batch = self._batch(flows[slug], run_ids, executor, self._log.heard_by(self.plugins))
             batch.drive(deadline, skip=True)
             return batch.results(check=check)
 
@@ -291,14 +303,18 @@ class FlowRunner:
             BaseException: Whatever the handler raises.
         """
         __tracebackhide__ = True
-        return run_step(as_definition(flow), slug, outputs, flow_input=flow_input, item=item, ctx=ctx, dsn=self.dsn)
+        return run_step(
+            as_definition(flow), slug, outputs, flow_input=flow_input, item=item, ctx=ctx, dsn=lambda: self.dsn
+        )
 
     def close(self) -> None:
         """End the connections."""
         self._client.close()
+        self._log.close()
         if self._connection is not None:
-            self._clock().restore()
-            self._spares.give(self.dsn, self._connection)
+            if self._time is not None:
+                self._clock().restore()
+            self._spares.give(self._dsn, self._connection)
 
     def deadline(self, timeout: float | None) -> Deadline:
         """Start the clock of a call with this timeout in seconds."""
@@ -318,13 +334,13 @@ class FlowRunner:
         __tracebackhide__ = True
         self._compile(as_definition(flow))
         inputs = [{} if value is None else value for value in inputs]
-        plugins, log = with_log(self.plugins)
+        plugins = self._log.heard_by(self.plugins)
         try:
             definition = with_doubles(as_definition(flow), doubles)
-            run_ids = PgFlow(self.dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
+            run_ids = PgFlow(self._dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
         except (StepNotFound, InvalidInput) as mistake:  # the test's own: the place to look at is its call
             raise mistake.with_traceback(None) from mistake.__cause__
-        return self._batch(definition, run_ids, executor, plugins, log)
+        return self._batch(definition, run_ids, executor, plugins)
 
     def _batch(
         self,
@@ -332,7 +348,6 @@ class FlowRunner:
         run_ids: Sequence[UUID],
         executor: str | None,
         plugins: Plugins,
-        log: EventLog,
     ) -> Batch:
         chosen = checked("executor", executor) if executor else self._defaults.executor
         processes = self._defaults.processes
@@ -341,11 +356,11 @@ class FlowRunner:
             self._conn(),
             definition,
             run_ids,
-            dsn=self.dsn,
+            dsn=lambda: self.dsn,
             executor=chosen,
             processes=processes,
             plugins=plugins,
-            log=log,
+            log=self._log,
         )
 
     def _open_runs(self, slug: str) -> list[UUID]:
@@ -354,8 +369,13 @@ class FlowRunner:
     def _compile(self, definition: FlowDefinition) -> None:
         """Make the flow in the database; a test's database follows the code (D-17)."""
         self._compiled[definition.slug] = definition
+        if self._unseen and self._unseen.has(definition):
+            return
+        is_of_another_test = self._unseen is not None and self._unseen.left_by_another_test(definition.slug)
         compiled = self._client.compile(definition, recompile=True, conn=self._conn())
-        if compiled.status == "recompiled":
+        if self._unseen:
+            self._unseen.compiled(definition)
+        if compiled.status == "recompiled" and not is_of_another_test:
             logger.warning(
                 "flow %s is not what this database had and was recompiled, its runs are gone: %s",
                 definition.slug,
@@ -363,13 +383,15 @@ class FlowRunner:
             )
 
     def _clock(self) -> Clock:
+        if self._unseen:
+            self._unseen.show()
         if self._time is None or self._time.conn is not self._conn():
             self._time = Clock(self._conn())
         return self._time
 
     def _conn(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
-            self._connection = self._spares.take(self.dsn)
+            self._connection = self._spares.take(self._dsn)
         return self._connection
 
 
@@ -424,7 +446,9 @@ class StartedRun:
 
 
 @contextmanager
-def provide_runner(node: Node, dsn: str, given: Mapping[str, Any], **fixed: Any) -> Iterator[FlowRunner]:
+def provide_runner(
+    node: Node, database: tuple[str, Unseen | None], given: Mapping[str, Any], **fixed: Any
+) -> Iterator[FlowRunner]:
     """Provide a runner on this database, with what markers say, then what the fixture's maker fixed, then settings."""
     fixed = {name: checked(name, value) for name, value in fixed.items()}
     settings, marked = replace(settle(node.config, given), **fixed), read_markers(node)
@@ -435,11 +459,13 @@ def provide_runner(node: Node, dsn: str, given: Mapping[str, Any], **fixed: Any)
         processes=marked.processes or settings.processes,
     )
     node.config.stash[DEBUGGED] = False
+    dsn, unseen = database
     runner = FlowRunner(
         dsn,
         defaults,
         debugged=lambda: node.config.stash.get(DEBUGGED, False),
         spares=node.config.stash.get(SPARES, None),
+        unseen=unseen,
     )
     try:
         yield runner

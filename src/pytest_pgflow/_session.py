@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pgflow_mp.postgres import Server
     from pytest_pgflow._options import Settings
     from pytest_pgflow._spares import Spares
+    from pytest_pgflow._unseen import Unseen
 
     Node = pytest.Item | pytest.Collector
 
@@ -39,6 +40,8 @@ class Story:
         since: Its clock when the test got it, where others used it before; their runs are not told.
         keep_failed: Whether it is to stay when the test fails.
         kept: Whether it stays.
+        unseen: It, while it may go to another test too.
+        failed: Whether the test has failed.
     """
 
     dsn: str
@@ -46,6 +49,14 @@ class Story:
     keep_failed: bool = False
     since: datetime | None = None
     kept: bool = False
+    unseen: Unseen | None = None
+    failed: bool = False
+
+    def show(self) -> str:
+        """Return the DSN to somebody who may look into the database."""
+        if self.unseen:
+            self.unseen.show()
+        return self.dsn
 
 
 SESSION = pytest.StashKey[str]()
@@ -128,16 +139,29 @@ def provide_databases(config: pytest.Config, server: Server, settings: Settings)
 
 @contextmanager
 def provide_database(
-    node: Node, databases: Databases, given: Mapping[str, Any], *, isolation: str | None = None
-) -> Iterator[str]:
-    """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards."""
+    node: Node,
+    databases: Databases,
+    given: Mapping[str, Any],
+    *,
+    isolation: str | None = None,
+    for_runner: bool = False,
+) -> Iterator[Story]:
+    """Give a test, or a wider scope, its database by the isolation that it wants; take it back afterwards.
+
+    Args:
+        node: The test, or the scope.
+        databases: Where databases come from.
+        given: What the `pgflow_settings` fixture returned.
+        isolation: What is wanted, where the fixture says so itself.
+        for_runner: Nobody but a runner has asked for it so far.
+    """
     settings = settle(node.config, given)
     wanted = isolation or read_markers(node).isolation or settings.isolation
-    story = _begin(databases, wanted, settings)
+    story = _begin(databases, wanted, settings, for_runner=for_runner)
     stories = node.stash.setdefault(STORIES, [])
     stories.append(story)
     try:
-        yield story.dsn
+        yield story
     finally:
         stories.remove(story)
         # A server that died has failed the test already, and nothing is left to drop.
@@ -145,28 +169,47 @@ def provide_database(
             _end(node, databases, story)
 
 
-def _begin(databases: Databases, isolation: str, settings: Settings) -> Story:
+def database_for_runner(request: pytest.FixtureRequest, name: str = "pgflow_dsn") -> tuple[str, Unseen | None]:
+    """Return the database of the fixture with this name for a runner, unseen where nobody else has asked for it.
+
+    Our own `pgflow_dsn` is not asked, which would say that somebody looks; one that overrides it is.
+    """
+    if name == "pgflow_dsn" and request.scope == "function" and _is_ours(request, name):
+        story: Story = request.getfixturevalue("_pgflow_database")
+        return story.dsn, story.unseen
+    return request.getfixturevalue(name), None
+
+
+def _is_ours(request: pytest.FixtureRequest, name: str) -> bool:
+    found = request._fixturemanager.getfixturedefs(name, request.node)  # noqa: SLF001 - there is no public way
+    return found is not None and found[-1].func.__module__ == __package__
+
+
+def _begin(databases: Databases, isolation: str, settings: Settings, *, for_runner: bool) -> Story:
     try:
         try:
-            return _enter(databases, isolation, settings)
+            return _enter(databases, isolation, settings, for_runner=for_runner)
         except psycopg.OperationalError:
             # The connection of the tests before was lost; a new one may work.
-            return _enter(databases, isolation, settings)
+            return _enter(databases, isolation, settings, for_runner=for_runner)
     except (psycopg.OperationalError, PgflowError) as error:
         why = str(error).strip()
     pytest.fail(f"this test gets no database: {why}", pytrace=False)
 
 
-def _enter(databases: Databases, isolation: str, settings: Settings) -> Story:
-    if isolation == "clone":
-        return Story(databases.create(), own=True, keep_failed=settings.keep)
-    return _join(databases.lasting(isolation), isolation, databases.spares)
+def _enter(databases: Databases, isolation: str, settings: Settings, *, for_runner: bool) -> Story:
+    if isolation != "clone":
+        return _join(databases.lasting(isolation), isolation, databases.spares)
+    unseen = databases.lend() if for_runner else None
+    return Story(unseen.dsn if unseen else databases.create(), own=True, keep_failed=settings.keep, unseen=unseen)
 
 
 def _end(node: Node, databases: Databases, story: Story) -> None:
     if story.kept:
-        databases.keep(story.dsn)
+        databases.keep(story.show())
         node.config.stash[KEPT] = True
+    elif story.unseen and not story.failed:
+        databases.take_back(story.unseen)
     elif story.own:
         databases.drop(story.dsn)
 

@@ -54,8 +54,8 @@ class Spares:
         else:
             conn.close()
 
-    def forget(self, dsns: Iterable[str]) -> None:
-        """Close what is kept for these databases."""
-        for dsn in dsns:
+    def forget(self, dsns: Iterable[str] | None = None) -> None:
+        """Close what is kept for these databases, or for all."""
+        for dsn in list(self._idle) if dsns is None else dsns:
             for conn in self._idle.pop(dsn, []):
                 conn.close()

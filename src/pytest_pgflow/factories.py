@@ -45,7 +45,7 @@ def dsn(*, scope: Scope = "function", isolation: str | None = None) -> Any:
         from pytest_pgflow._session import provide_database
 
         with provide_database(request.node, _pgflow_databases, pgflow_settings, isolation=isolation) as found:
-            yield found
+            yield found.show()
 
     return database
 
@@ -81,9 +81,9 @@ def client(database: str = "pgflow_dsn", *, scope: Scope = "function") -> Any:
     def made(request: pytest.FixtureRequest) -> Iterator[PgFlow]:
         """A client of the database; without the plugins that happen to be installed."""
         from pgflow_mp.client import PgFlow
-        from pgflow_mp.hooks.manager import Plugins
+        from pgflow_mp.hooks.manager import no_plugins
 
-        with PgFlow(request.getfixturevalue(database), plugins=Plugins()) as opened:
+        with PgFlow(request.getfixturevalue(database), plugins=no_plugins()) as opened:
             yield opened
 
     return made
@@ -113,8 +113,10 @@ def flow_runner(
     def runner(request: pytest.FixtureRequest, pgflow_settings: dict[str, Any]) -> Iterator[FlowRunner]:
         """Runs flows on the database."""
         from pytest_pgflow._runner import provide_runner
+        from pytest_pgflow._session import database_for_runner
 
-        with provide_runner(request.node, request.getfixturevalue(database), pgflow_settings, **given) as opened:
+        found = database_for_runner(request, database)
+        with provide_runner(request.node, found, pgflow_settings, **given) as opened:
             yield opened
 
     return runner

@@ -157,6 +157,12 @@ class Plugins:
         return tuple(Implementation(each.plugin_name, each.function, each.argnames) for each in found)
 
 
+@cache
+def no_plugins() -> Plugins:
+    """Return the plugins of somebody who has none."""
+    return Plugins()
+
+
 class _Manager(pluggy.PluginManager):
     """Takes a function as a hook for its name, as pytest does."""
 

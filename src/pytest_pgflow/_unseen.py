@@ -1,0 +1,108 @@
+"""Databases that go from test to test, because nobody but the runner has seen them.
+
+A test that asks for `flow_runner` alone can neither look into its database nor leave anything there but what the
+runner wrote: flows with their queues, runs, workers. Emptied of these it is as good as new, and goes to the next such
+test together with its connection, which knows the tables and functions by now. To make that known to a connection, and
+a clone for it, is most of what a test costs otherwise.
+
+Flows stay defined, so that they need not be made again, until somebody may look: whoever asks for the DSN, a handler
+that is lent a connection, children of a worker, time that stands still. Then those of earlier tests are deleted, and
+the database goes to nobody after this test.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pgflow_mp.core.queries.definitions import delete_flow
+from pgflow_mp.core.statement import execute
+from pytest_pgflow import _reset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    from pgflow_mp.definition import FlowDefinition
+    from pytest_pgflow._reset import Table
+    from pytest_pgflow._spares import Spares
+
+MOST_FLOWS = 30
+"""How many flows a database may have and still be handed on: each has queues that the catalogue remembers."""
+
+
+class Unseen:
+    """A database that nobody but runners has seen so far.
+
+    Args:
+        dsn: The database, fresh.
+        bookkeeping: Its tables that have rows.
+        spares: Where its connections are kept.
+
+    Attributes:
+        seen: Whether somebody may have looked: then it is the test's alone.
+    """
+
+    def __init__(self, dsn: str, bookkeeping: frozenset[Table], spares: Spares) -> None:
+        self.dsn = dsn
+        self.seen = False
+        self._bookkeeping = bookkeeping
+        self._spares = spares
+        self._flows: dict[str, FlowDefinition] = {}
+        self._of_test: set[str] = set()
+        spares.keep(dsn)
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the next test may have it."""
+        return not self.seen and len(self._flows) <= MOST_FLOWS
+
+    def empty(self) -> None:
+        """Take away what tests did; the flows stay defined.
+
+        Raises:
+            psycopg.Error: The server has gone.
+        """
+        with self._connection() as conn:
+            _reset.empty(conn, keep=self._bookkeeping, queues=[slug.lower() for slug in self._of_test])
+        self._of_test.clear()
+
+    def has(self, flow: FlowDefinition) -> bool:
+        """Whether the flow is defined here as the test has it, so that compiling it would do nothing.
+
+        A flow with schedules never is: `empty` takes them away.
+        """
+        known = self._flows.get(flow.slug)
+        if self.seen or known is None or known != flow or known.is_job != flow.is_job or flow.schedules:
+            return False
+        self._of_test.add(flow.slug)
+        return True
+
+    def left_by_another_test(self, slug: str) -> bool:
+        """Whether a flow of this name is here only because an earlier test has defined it."""
+        return slug in self._flows and slug not in self._of_test
+
+    def compiled(self, flow: FlowDefinition) -> None:
+        """Remember that a test defined this flow here."""
+        self._flows[flow.slug] = flow
+        self._of_test.add(flow.slug)
+
+    def show(self) -> None:
+        """Make it as new as a clone but for what the test itself did: somebody is about to look."""
+        if self.seen:
+            return
+        self.seen = True
+        others = [slug for slug in self._flows if self.left_by_another_test(slug)]
+        if others:
+            with self._connection() as conn:
+                for slug in others:
+                    execute(conn, delete_flow(slug))
+
+    @contextmanager
+    def _connection(self) -> Iterator[psycopg.Connection[Any]]:
+        conn = self._spares.take(self.dsn)
+        try:
+            yield conn
+        finally:
+            self._spares.give(self.dsn, conn)

@@ -20,7 +20,6 @@ import itertools
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, LiteralString
 
@@ -33,8 +32,8 @@ from pgflow_mp.connecting import connect
 from pgflow_mp.core.install import install
 from pgflow_mp.errors import DatabaseUnreachable, PgflowError
 from pytest_pgflow import _reset
+from pytest_pgflow._handing_on import HandedOn
 from pytest_pgflow._spares import Spares
-from pytest_pgflow._unseen import Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,19 +65,6 @@ _ABANDONED = """
 
 
 _TEMPLATES = "select datname from pg_database where datname ~ '^pgflow_template_[0-9a-f]{12}$' and datname <> %s"
-
-
-@dataclass(frozen=True, slots=True)
-class Lasting:
-    """A database that tests share one after the other.
-
-    Attributes:
-        dsn: The database.
-        bookkeeping: Its tables that had rows when it was new.
-    """
-
-    dsn: str
-    bookkeeping: frozenset[tuple[str, str]]
 
 
 class Databases:
@@ -117,9 +103,9 @@ class Databases:
         self._lasts = lasting
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
         self._template: str | None = None
-        self._lasting: dict[str, Lasting] = {}
+        self._lasting: dict[str, HandedOn] = {}
         self._bookkeeping: frozenset[tuple[str, str]] | None = None
-        self._unseen: list[Unseen] = []
+        self._free: list[HandedOn] = []
         self.spares = Spares()
         self._alive: set[str] = set()
 
@@ -133,33 +119,30 @@ class Databases:
         self._alive.add(name)
         return make_conninfo(self._dsn, dbname=name)
 
-    def lasting(self, name: str) -> Lasting:
+    def lasting(self, name: str) -> HandedOn:
         """Return the database of that name which stays until `close`; make it on first use."""
         if name not in self._lasting:
-            dsn = self.create()
-            self.spares.keep(dsn)
-            self._lasting[name] = Lasting(dsn, self._bookkeeping_of(dsn))
+            self._lasting[name] = self._new(lasts=True)
         return self._lasting[name]
 
-    def lend(self) -> Unseen:
+    def lend(self) -> HandedOn:
         """Return a database that holds nothing and that nobody has seen; `take_back` it, or `drop` its DSN."""
-        while self._unseen:
-            unseen = self._unseen.pop()
+        while self._free:
+            handed_on = self._free.pop()
             try:
-                unseen.empty()
+                handed_on.begin()
             except psycopg.Error:
-                self.drop(unseen.dsn)
+                self.drop(handed_on.dsn)
             else:
-                return unseen
-        dsn = self.create()
-        return Unseen(dsn, self._bookkeeping_of(dsn), self.spares)
+                return handed_on
+        return self._new()
 
-    def take_back(self, unseen: Unseen) -> None:
+    def take_back(self, handed_on: HandedOn) -> None:
         """Keep a database for the next test if nobody has seen it, or drop it."""
-        if unseen.may_go_on:
-            self._unseen.append(unseen)
+        if handed_on.may_go_on:
+            self._free.append(handed_on)
         else:
-            self.drop(unseen.dsn)
+            self.drop(handed_on.dsn)
 
     def drop(self, dsn: str) -> None:
         """Drop a database that `create` made, whoever is still connected to it."""
@@ -185,19 +168,19 @@ class Databases:
         # A server that died during the session took everything along; its tests have failed already.
         with suppress(psycopg.OperationalError, DatabaseUnreachable):
             for name in sorted(self._alive):
+                self._disconnect(name)
                 self._order("drop database if exists {} with (force)", name)
             if self._template and self._shared and not self._lasts:
                 self._drop_template(self._template)
         self._connection.close()
         self._connection = None
 
-    def _bookkeeping_of(self, dsn: str) -> frozenset[tuple[str, str]]:
-        """Return the tables of a fresh database that have rows; the same in every clone."""
-        if self._bookkeeping is None:
-            conn = self.spares.take(dsn)
-            self._bookkeeping = _reset.bookkeeping(conn)
-            self.spares.give(dsn, conn)
-        return self._bookkeeping
+    def _new(self, *, lasts: bool = False) -> HandedOn:
+        dsn = self.create()
+        if self._bookkeeping is None:  # the same in every clone
+            with connect(dsn, purpose="tests") as conn:
+                self._bookkeeping = _reset.bookkeeping(conn)
+        return HandedOn(dsn, self._bookkeeping, self.spares, lasts=lasts)
 
     def _clone(self, name: str) -> None:
         for _ in range(3):

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.flow import Flow
     from pgflow_mp.hooks.manager import Plugins
+    from pytest_pgflow._handing_on import HandedOn
     from pytest_pgflow._session import Node
-    from pytest_pgflow._unseen import Unseen
 
 logger = logging.getLogger("pytest_pgflow")
 
@@ -65,7 +65,7 @@ class FlowRunner:
         defaults: What holds where a call says nothing.
         debugged: Whether a debugger was used in this test; deadlines do not count then.
         spares: Where its connection comes from and goes to.
-        unseen: The database, while only runners have seen it.
+        handed_on: The database, where it may go to another test afterwards.
 
     Attributes:
         plugins: Plugins for the calls that follow: modules, objects or names. A test has no others: those that are
@@ -79,10 +79,10 @@ class FlowRunner:
         *,
         debugged: Callable[[], bool] = lambda: False,
         spares: Spares | None = None,
-        unseen: Unseen | None = None,
+        handed_on: HandedOn | None = None,
     ) -> None:
         self._dsn = dsn
-        self._unseen = unseen
+        self._handed_on = handed_on
         self._spares = spares or Spares()
         self._defaults = defaults or Defaults()
         self._debugged = debugged
@@ -96,8 +96,8 @@ class FlowRunner:
     @property
     def dsn(self) -> str:
         """The database; who asks may look into it, so it is the test's alone from now on."""
-        if self._unseen:
-            self._unseen.show()
+        if self._handed_on:
+            self._handed_on.show()
         return self._dsn
 
     def run(
@@ -369,12 +369,12 @@ class FlowRunner:
     def _compile(self, definition: FlowDefinition) -> None:
         """Make the flow in the database; a test's database follows the code (D-17)."""
         self._compiled[definition.slug] = definition
-        if self._unseen and self._unseen.has(definition):
+        if self._handed_on and self._handed_on.has(definition):
             return
-        is_of_another_test = self._unseen is not None and self._unseen.left_by_another_test(definition.slug)
+        is_of_another_test = self._handed_on is not None and self._handed_on.left_by_another_test(definition.slug)
         compiled = self._client.compile(definition, recompile=True, conn=self._conn())
-        if self._unseen:
-            self._unseen.compiled(definition)
+        if self._handed_on:
+            self._handed_on.compiled(definition)
         if compiled.status == "recompiled" and not is_of_another_test:
             logger.warning(
                 "flow %s is not what this database had and was recompiled, its runs are gone: %s",
@@ -383,8 +383,8 @@ class FlowRunner:
             )
 
     def _clock(self) -> Clock:
-        if self._unseen:
-            self._unseen.show()
+        if self._handed_on:
+            self._handed_on.show()
         if self._time is None or self._time.conn is not self._conn():
             self._time = Clock(self._conn())
         return self._time
@@ -447,7 +447,7 @@ class StartedRun:
 
 @contextmanager
 def provide_runner(
-    node: Node, database: tuple[str, Unseen | None], given: Mapping[str, Any], **fixed: Any
+    node: Node, database: tuple[str, HandedOn | None], given: Mapping[str, Any], **fixed: Any
 ) -> Iterator[FlowRunner]:
     """Provide a runner on this database, with what markers say, then what the fixture's maker fixed, then settings."""
     fixed = {name: checked(name, value) for name, value in fixed.items()}
@@ -459,13 +459,13 @@ def provide_runner(
         processes=marked.processes or settings.processes,
     )
     node.config.stash[DEBUGGED] = False
-    dsn, unseen = database
+    dsn, handed_on = database
     runner = FlowRunner(
         dsn,
         defaults,
         debugged=lambda: node.config.stash.get(DEBUGGED, False),
         spares=node.config.stash.get(SPARES, None),
-        unseen=unseen,
+        handed_on=handed_on,
     )
     try:
         yield runner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,7 @@ import psycopg
 import pytest
 
 from pgflow_mp.errors import DatabaseUnreachable, PgflowError, ServerUnavailable
-from pytest_pgflow import _reset
-from pytest_pgflow._databases import Databases, Lasting, session_name
+from pytest_pgflow._databases import Databases, session_name
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import settle
 from pytest_pgflow._spares import SPARES
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pgflow_mp.postgres import Server
+    from pytest_pgflow._handing_on import HandedOn
     from pytest_pgflow._options import Settings
-    from pytest_pgflow._spares import Spares
-    from pytest_pgflow._unseen import Unseen
 
     Node = pytest.Item | pytest.Collector
 
@@ -37,10 +35,10 @@ class Story:
     Attributes:
         dsn: The database.
         own: Whether it was made for this test.
-        since: Its clock when the test got it, where others used it before; their runs are not told.
+        since: Its clock when the test got it, where runs of others are in it; they are not told.
         keep_failed: Whether it is to stay when the test fails.
         kept: Whether it stays.
-        unseen: It, while it may go to another test too.
+        handed_on: The same, where it may go to another test too.
         failed: Whether the test has failed.
     """
 
@@ -49,13 +47,13 @@ class Story:
     keep_failed: bool = False
     since: datetime | None = None
     kept: bool = False
-    unseen: Unseen | None = None
+    handed_on: HandedOn | None = None
     failed: bool = False
 
     def show(self) -> str:
         """Return the DSN to somebody who may look into the database."""
-        if self.unseen:
-            self.unseen.show()
+        if self.handed_on:
+            self.handed_on.show()
         return self.dsn
 
 
@@ -160,8 +158,10 @@ def provide_database(
     story = _begin(databases, wanted, settings, for_runner=for_runner)
     stories = node.stash.setdefault(STORIES, [])
     stories.append(story)
+    watched = None if isinstance(node, pytest.Item) else story.handed_on
     try:
-        yield story
+        with watched.watched() if watched else nullcontext():
+            yield story
     finally:
         stories.remove(story)
         # A server that died has failed the test already, and nothing is left to drop.
@@ -169,14 +169,14 @@ def provide_database(
             _end(node, databases, story)
 
 
-def database_for_runner(request: pytest.FixtureRequest, name: str = "pgflow_dsn") -> tuple[str, Unseen | None]:
-    """Return the database of the fixture with this name for a runner, unseen where nobody else has asked for it.
+def database_for_runner(request: pytest.FixtureRequest, name: str = "pgflow_dsn") -> tuple[str, HandedOn | None]:
+    """Return the database of the fixture with this name for a runner, with its state if it is one that is handed on.
 
     Our own `pgflow_dsn` is not asked, which would say that somebody looks; one that overrides it is.
     """
     if name == "pgflow_dsn" and request.scope == "function" and _is_ours(request, name):
         story: Story = request.getfixturevalue("_pgflow_database")
-        return story.dsn, story.unseen
+        return story.dsn, story.handed_on
     return request.getfixturevalue(name), None
 
 
@@ -199,28 +199,24 @@ def _begin(databases: Databases, isolation: str, settings: Settings, *, for_runn
 
 def _enter(databases: Databases, isolation: str, settings: Settings, *, for_runner: bool) -> Story:
     if isolation != "clone":
-        return _join(databases.lasting(isolation), isolation, databases.spares)
-    unseen = databases.lend() if for_runner else None
-    return Story(unseen.dsn if unseen else databases.create(), own=True, keep_failed=settings.keep, unseen=unseen)
+        return _join(databases.lasting(isolation), empty=isolation == "delete")
+    handed_on = databases.lend() if for_runner else None
+    return Story(
+        handed_on.dsn if handed_on else databases.create(), own=True, keep_failed=settings.keep, handed_on=handed_on
+    )
 
 
 def _end(node: Node, databases: Databases, story: Story) -> None:
     if story.kept:
         databases.keep(story.show())
         node.config.stash[KEPT] = True
-    elif story.unseen and not story.failed:
-        databases.take_back(story.unseen)
+    elif story.own and story.handed_on and not story.failed:
+        databases.take_back(story.handed_on)
     elif story.own:
         databases.drop(story.dsn)
 
 
-def _join(lasting: Lasting, isolation: str, spares: Spares) -> Story:
+def _join(shared: HandedOn, *, empty: bool) -> Story:
     """Enter the database that tests share; emptied before a test, so what a failed one left can be seen."""
-    conn = spares.take(lasting.dsn)
-    try:
-        if isolation == "delete":
-            _reset.empty(conn, keep=lasting.bookkeeping)
-        now = conn.execute("select clock_timestamp()").fetchone()
-    finally:
-        spares.give(lasting.dsn, conn)
-    return Story(lasting.dsn, since=now[0] if now else None)
+    shared.begin(empty=empty)
+    return Story(shared.dsn, since=None if empty else shared.now(), handed_on=shared)

@@ -8,6 +8,9 @@ a clone for it, is most of what a test costs otherwise.
 Flows stay defined, so that they need not be made again, until somebody may look: whoever asks for the DSN, a handler
 that is lent a connection, children of a worker, time that stands still. Then those of earlier tests are deleted, and
 the database goes to nobody after this test.
+
+A database that tests share by their own wish (`delete`, `none`) stays whoever has seen it; what is defined in it is
+known only as far as nobody has.
 """
 
 from __future__ import annotations
@@ -16,11 +19,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pgflow_mp.core.queries.definitions import delete_flow
-from pgflow_mp.core.statement import execute
+from pgflow_mp.core.statement import Statement, execute, value
 from pytest_pgflow import _reset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     import psycopg
 
@@ -32,21 +36,21 @@ MOST_FLOWS = 30
 """How many flows a database may have and still be handed on: each has queues that the catalogue remembers."""
 
 
-class Unseen:
-    """A database that nobody but runners has seen so far.
+class HandedOn:
+    """A database that goes from test to test.
 
     Args:
         dsn: The database, fresh.
         bookkeeping: Its tables that have rows.
         spares: Where its connections are kept.
-
-    Attributes:
-        seen: Whether somebody may have looked: then it is the test's alone.
+        lasts: Whether it stays for all tests, seen or not.
     """
 
-    def __init__(self, dsn: str, bookkeeping: frozenset[Table], spares: Spares) -> None:
+    def __init__(self, dsn: str, bookkeeping: frozenset[Table], spares: Spares, *, lasts: bool = False) -> None:
         self.dsn = dsn
-        self.seen = False
+        self.lasts = lasts
+        self._seen = False
+        self._watchers = 0
         self._bookkeeping = bookkeeping
         self._spares = spares
         self._flows: dict[str, FlowDefinition] = {}
@@ -58,15 +62,28 @@ class Unseen:
         """Whether the next test may have it."""
         return not self.seen and len(self._flows) <= MOST_FLOWS
 
-    def empty(self) -> None:
-        """Take away what tests did; the flows stay defined.
+    @property
+    def seen(self) -> bool:
+        """Whether somebody may look, or has looked, during this test."""
+        return self._seen or self._watchers > 0
+
+    def begin(self, *, empty: bool = True) -> None:
+        """Begin with another test, without what the tests before it did if `empty`; flows stay defined.
 
         Raises:
             psycopg.Error: The server has gone.
         """
-        with self._connection() as conn:
-            _reset.empty(conn, keep=self._bookkeeping, queues=[slug.lower() for slug in self._of_test])
+        if empty:
+            queues = None if self.seen else [slug.lower() for slug in self._of_test]
+            with self._connection() as conn:
+                _reset.empty(conn, keep=self._bookkeeping, queues=queues)
         self._of_test.clear()
+        self._seen = False
+
+    def now(self) -> datetime:
+        """Return what its clock says."""
+        with self._connection() as conn:
+            return execute(conn, Statement("select clock_timestamp()", (), value))  # type: ignore[no-any-return]
 
     def has(self, flow: FlowDefinition) -> bool:
         """Whether the flow is defined here as the test has it, so that compiling it would do nothing.
@@ -81,23 +98,37 @@ class Unseen:
 
     def left_by_another_test(self, slug: str) -> bool:
         """Whether a flow of this name is here only because an earlier test has defined it."""
-        return slug in self._flows and slug not in self._of_test
+        return not self.lasts and slug in self._flows and slug not in self._of_test
 
     def compiled(self, flow: FlowDefinition) -> None:
         """Remember that a test defined this flow here."""
-        self._flows[flow.slug] = flow
+        if not (self.seen and self.lasts):
+            self._flows[flow.slug] = flow
         self._of_test.add(flow.slug)
 
     def show(self) -> None:
         """Make it as new as a clone but for what the test itself did: somebody is about to look."""
-        if self.seen:
+        if self._seen:
             return
-        self.seen = True
+        self._seen = True
+        if self.lasts:
+            self._flows.clear()
+            return
         others = [slug for slug in self._flows if self.left_by_another_test(slug)]
         if others:
             with self._connection() as conn:
                 for slug in others:
                     execute(conn, delete_flow(slug))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Have it seen for as long as a fixture of a wider scope than a test has it."""
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            self._seen = True  # the test after that has to take away what this one did
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
-__all__ = ["install"]
+__all__ = ["REALTIME", "install", "set_up_transaction"]
 
 _Connection = psycopg.Connection[Any]
 
@@ -47,7 +47,7 @@ _WAIT_FOR_INSTALLER = "60s"
 _WAIT_FOR_TABLE = "5s"
 
 # Whether the platform's event service is here, with exactly this signature (core 1.4).
-_REALTIME = "select to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null"
+REALTIME = "select to_regprocedure('realtime.send(jsonb,text,text,boolean)') is not null"
 
 # Anything at all in a schema: an empty one may have been made for us.
 _OCCUPIED = """
@@ -155,13 +155,13 @@ def _check_server(conn: _Connection) -> None:
 
 
 def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
-    _set_up_transaction(conn)
+    set_up_transaction(conn)
     before = _installed(conn)
     core = _foreign_core(conn, folder, before)
     how, pgmq_line = pgmq.ensure(conn)
     version, tables_line = _bring_tables(conn, folder, before.version, beside=core is not None)
 
-    realtime = core.realtime if core else bool(_value(conn, _REALTIME))
+    realtime = core.realtime if core else bool(_value(conn, REALTIME))
     views = beside.views(core) if core else {}
     wanted = beside.render(folder, core) if core else scripts.functions(folder, realtime=realtime)
     content_hash = scripts.content_hash([*(Script(name, text) for name, text in views.items()), *wanted])
@@ -245,7 +245,7 @@ def _settings_given_back(conn: _Connection) -> Iterator[None]:
         _value(conn, "select set_config(%s, %s, true)", (name, value))
 
 
-def _set_up_transaction(conn: _Connection) -> None:
+def set_up_transaction(conn: _Connection) -> None:
     """Become the only installer, and set what holds until the install ends."""
     conn.execute("set local client_min_messages = warning")
     conn.execute("set local check_function_bodies = off")  # a function may call what a later file creates

@@ -1,0 +1,142 @@
+"""Rows that older cores leave otherwise than ours: filled and mended before the constraints that need it.
+
+- ``queue_name`` of steps and tasks: the queue of their flow (generations 4.1).
+- Outputs of steps that completed before 0.13, which kept them with the tasks only (core 2.5 O-1, 8.2).
+- Open tasks of steps that were skipped and of runs that failed: what they have become (generations TS-6).
+- Rows of schema pgflow_mp whose run or flow is gone: beside a foreign core no reference has deleted them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pgflow_mp.core.adopt.plan import Change
+from pgflow_mp.core.adopt.situation import orphans_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgflow_mp.core.adopt.situation import Situation
+
+__all__ = ["filled"]
+
+
+class _Repair(NamedTuple):
+    """Rows that are changed.
+
+    Attributes:
+        text: What is done, a colon, and to what.
+        found: Which they are; only a query, to count them.
+        statement: How they are changed.
+    """
+
+    text: str
+    found: str
+    statement: str
+
+
+_QUEUE_OF_STEPS: Final = _Repair(
+    "name the queue of the flow: steps",
+    "select from pgflow.steps",
+    "update pgflow.steps set queue_name = lower(flow_slug)",
+)
+_QUEUE_OF_TASKS: Final = _Repair(
+    "name the queue of the flow: tasks",
+    "select from pgflow.step_tasks",
+    "update pgflow.step_tasks set queue_name = lower(flow_slug)",
+)
+_OUTPUTS: Final = _Repair(
+    "take the output from the tasks: completed steps",
+    "select from pgflow.step_states where status = 'completed'",
+    """update pgflow.step_states as state
+set output = case step.step_type
+  when 'map' then coalesce(
+    (
+      select jsonb_agg(task.output order by task.task_index)
+      from pgflow.step_tasks as task
+      where task.run_id = state.run_id and task.step_slug = state.step_slug
+    ),
+    '[]'
+  )
+  else (
+    select task.output
+    from pgflow.step_tasks as task
+    where task.run_id = state.run_id and task.step_slug = state.step_slug and task.task_index = 0
+  )
+end
+from pgflow.steps as step
+where state.status = 'completed'
+  and step.flow_slug = state.flow_slug
+  and step.step_slug = state.step_slug""",
+)
+_TYPES: Final = _Repair(
+    "take over what pgflow-mp kept beside: types of flows",
+    "select from pgflow_mp.flow_types as kept join pgflow.flows using (flow_slug)",
+    """update pgflow.flows as flow
+set flow_type = kept.flow_type
+from pgflow_mp.flow_types as kept
+where kept.flow_slug = flow.flow_slug""",
+)
+_OF_SKIPPED_STEPS: Final = _Repair(
+    "mark as skipped, as their step is: open tasks",
+    """select from pgflow.step_tasks as task
+join pgflow.step_states as state on state.run_id = task.run_id and state.step_slug = task.step_slug
+where task.status in ('queued', 'started') and state.status = 'skipped'""",
+    """update pgflow.step_tasks as task
+set status = 'skipped'
+from pgflow.step_states as state
+where state.run_id = task.run_id
+  and state.step_slug = task.step_slug
+  and task.status in ('queued', 'started')
+  and state.status = 'skipped'""",
+)
+_OF_FAILED_RUNS: Final = _Repair(
+    "mark as cancelled, since their run has failed: open tasks",
+    """select from pgflow.step_tasks as task
+join pgflow.runs as run on run.run_id = task.run_id
+join pgflow.step_states as state on state.run_id = task.run_id and state.step_slug = task.step_slug
+where task.status in ('queued', 'started') and state.status <> 'skipped' and run.status = 'failed'""",
+    """update pgflow.step_tasks as task
+set status = 'cancelled'
+from pgflow.runs as run
+where run.run_id = task.run_id
+  and task.status in ('queued', 'started')
+  and run.status = 'failed'""",
+)
+
+
+def filled(now: Situation) -> Iterator[Change]:
+    """Fill and mend what there is to fill and mend, in the order of TS-6."""
+    for repair in _needed(now):
+        number = now.count(repair.found)
+        if number:
+            text, _, what = repair.text.partition(": ")
+            yield Change("data", f"{text}: {number:,} {what}", (repair.statement,))
+    yield from _orphans_deleted(now)
+
+
+def _needed(now: Situation) -> Iterator[_Repair]:
+    if not now.has("steps", "queue_name"):
+        yield _QUEUE_OF_STEPS
+    if not now.has("step_tasks", "queue_name"):
+        yield _QUEUE_OF_TASKS
+    if not now.has("step_states", "output"):
+        yield _OUTPUTS
+    if not now.has("flows", "flow_type") and "pgflow_mp.flow_types" in now.there.relations:
+        yield _TYPES
+    yield _OF_SKIPPED_STEPS
+    yield _OF_FAILED_RUNS
+
+
+def _orphans_deleted(now: Situation) -> Iterator[Change]:
+    for path, wanted in now.wanted.relations.items():
+        there = now.there.relations.get(path)
+        if there is None or wanted.schema != "pgflow_mp":
+            continue
+        for name, constraint in wanted.constraints.items():
+            if constraint.kind == "f" and name not in there.constraints:
+                orphans = orphans_of(path, constraint)
+                number = now.count(f"select {orphans}")
+                if number:
+                    text = f"{path}: delete what belongs to nothing in {constraint.parent} any more: {number:,} rows"
+                    yield Change("data", text, (f"delete {orphans}",))

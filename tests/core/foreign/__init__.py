@@ -26,7 +26,7 @@ from .catalog import catalog
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["BUILT", "NAMES", "NPM", "build", "catalog", "npm_folder"]
+__all__ = ["BUILT", "NAMES", "NPM", "build", "catalog", "npm_folder", "platform"]
 
 _SQL = Path(__file__).with_name("sql")
 _CREATE_EXTENSION = re.compile(rb"^create extension [^;]*;", re.IGNORECASE | re.MULTILINE)
@@ -115,6 +115,11 @@ def build(conn: psycopg.Connection[Any], name: str) -> None:
             conn.execute(_text(part).encode())
 
 
+def platform() -> str:
+    """The SQL of what the hosted platform brings, as far as a core looks at it."""
+    return _text("platform.sql")
+
+
 def npm_folder() -> Path | None:
     """The folder of @pgflow/core 0.8.1; None where the environment names none that has it."""
     given = os.environ.get("PGFLOW_TEST_NPM")
@@ -138,7 +143,7 @@ def _run_migrations(conn: psycopg.Connection[Any]) -> None:
     folder = npm_folder()
     if folder is None:
         raise FileNotFoundError(f"PGFLOW_TEST_NPM names no folder with @pgflow/core {NPM} in its node_modules")
-    conn.execute(_text("platform.sql").encode())
+    conn.execute(platform().encode())
     for migration in sorted((folder / "dist" / "supabase" / "migrations").glob("*.sql")):
         # pgmq is here already, and not every server offers it as an extension.
         conn.execute(_CREATE_EXTENSION.sub(b"", migration.read_bytes()))

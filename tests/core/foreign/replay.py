@@ -126,6 +126,10 @@ class Replay:
             "worker": self.worker_id,
         }
 
+    def take_over(self, other: Replay) -> None:
+        """Be the same worker as `other`, on this connection."""
+        self.worker_id = self._known["worker"] = other.worker_id
+
     def start(self) -> dict[str, Any] | None:
         """Send what is sent before the first poll; return what the compile call answered, if there is one."""
         answers = [row for statement in self._calls.start_up for row in self._ask(statement)]
@@ -135,12 +139,16 @@ class Replay:
         """Read, claim, report each task; return the tasks."""
         tasks = self.claim()
         for task in tasks:
-            try:
-                reported = {"output": Jsonb(self._handler(task))}
-                self._ask(_COMPLETE, **task | reported)
-            except ValueError as error:
-                self._ask(_FAIL, **task | {"error": str(error)})
+            self.report(task)
         return tasks
+
+    def report(self, task: dict[str, Any]) -> None:
+        """Do a claimed task, and say how it ended."""
+        try:
+            reported = {"output": Jsonb(self._handler(task))}
+            self._ask(_COMPLETE, **task | reported)
+        except ValueError as error:
+            self._ask(_FAIL, **task | {"error": str(error)})
 
     def claim(self) -> list[dict[str, Any]]:
         """Read and claim, and report nothing."""

@@ -1,0 +1,260 @@
+"""Taking over the schema of every other core: what is there afterwards, and that nothing of the work is lost.
+
+Issue 8 point 6; generations SU-10, 9.3, TS-6.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, replace
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from pgflow_mp.core.adopt import Plan, adopt
+from pgflow_mp.core.install import install
+from tests.core import foreign
+from tests.core.ask import rows, value
+from tests.core.foreign.replay import Replay
+
+from .crowd import Crowd, fill, flow_of, output_of
+
+QUICK = ("0.14.1",)
+each = pytest.mark.parametrize(
+    "generation",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in foreign.NAMES],
+)
+DATA = {
+    "runs": "select to_jsonb(r) from pgflow.runs as r order by run_id",
+    "step_states": "select to_jsonb(s) from pgflow.step_states as s order by run_id, step_slug",
+    "step_tasks": "select to_jsonb(t) from pgflow.step_tasks as t order by run_id, step_slug, task_index",
+    "flows": "select to_jsonb(f) from pgflow.flows as f order by flow_slug",
+    "steps": "select to_jsonb(s) from pgflow.steps as s order by flow_slug, step_slug",
+    "workers": "select to_jsonb(w) from pgflow.workers as w order by worker_id",
+    "messages": "select to_jsonb(q) from pgmq.q_order as q order by msg_id",
+    "archive": "select to_jsonb(a) from pgmq.a_order as a order by msg_id",
+}
+SCHEMAS = ("pgflow", "pgflow_mp", "pgmq")
+
+
+def connect(dsn):
+    return psycopg.connect(dsn, autocommit=True)
+
+
+class Copies:
+    """Databases that are copies of others; all are dropped at the end."""
+
+    def __init__(self, server_dsn):
+        self._server_dsn = server_dsn
+        self._made = []
+
+    def of(self, dsn):
+        name = f"{conninfo_to_dict(dsn)['dbname']}_{len(self._made)}"
+        with connect(self._server_dsn) as admin:
+            admin.execute(f"create database {name} template {conninfo_to_dict(dsn)['dbname']}")
+        self._made.append(name)
+        return make_conninfo(dsn, dbname=name)
+
+    def drop(self):
+        with connect(self._server_dsn) as admin:
+            for name in self._made:
+                admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="module")
+def copies(server_dsn):
+    copies = Copies(server_dsn)
+    yield copies
+    copies.drop()
+
+
+@pytest.fixture(scope="module")
+def filled(_foreign_databases):
+    """`filled(generation)`: the DSN of a database full of runs, not to be changed, and what is known of them."""
+    made = {}
+
+    def get(generation):
+        if generation not in made:
+            dsn = _foreign_databases.create(generation)
+            with connect(dsn) as conn:
+                crowd = fill(conn, generation)
+                if generation == foreign.NPM:  # these must be stopped before: see the obstacles
+                    conn.execute("update pgflow.workers set last_heartbeat_at = now() - interval '1 day'")
+            made[generation] = dsn, crowd
+        return made[generation]
+
+    yield get
+    for dsn, _ in made.values():
+        _foreign_databases.drop(dsn)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A filled database that was adopted; not to be changed either.
+
+    Attributes:
+        before: Its objects and its rows at first.
+        between: The same after a dry run.
+        dry: The plan of the dry run.
+        done: The plan that was carried out.
+    """
+
+    dsn: str
+    crowd: Crowd
+    before: object
+    between: object
+    dry: Plan
+    done: Plan
+
+
+@pytest.fixture(scope="module")
+def adopted(filled, copies):
+    """`adopted(generation)`."""
+    made = {}
+
+    def get(generation):
+        if generation not in made:
+            dsn, crowd = filled(generation)
+            place = copies.of(dsn)
+            with connect(place) as conn:
+                before = everything(conn)
+                dry = adopt(conn)
+                between = everything(conn)
+                made[generation] = Adopted(place, crowd, before, between, dry, adopt(conn, carry_out=True))
+        return made[generation]
+
+    return get
+
+
+@pytest.fixture
+def again(adopted, copies):
+    """`again(generation)`: the crowd in a fresh copy of the adopted database."""
+    connections = []
+
+    def get(generation):
+        from_ = adopted(generation)
+        connections.append(connect(copies.of(from_.dsn)))
+        return moved(from_.crowd, connections[-1])
+
+    yield get
+    for connection in connections:
+        connection.close()
+
+
+def moved(crowd, conn):
+    worker = Replay(conn, crowd.generation, flow_of(crowd.generation).definition, output_of)
+    worker.take_over(crowd.worker)
+    return replace(crowd, conn=conn, worker=worker, held=[*crowd.held])
+
+
+def data_of(conn):
+    return {name: [row for (row,) in rows(conn, query)] for name, query in DATA.items()}
+
+
+def everything(conn):
+    return foreign.catalog(conn, SCHEMAS), data_of(conn)
+
+
+def picture(conn):
+    """Every object, but for what may differ: places of columns, ids, parentheses in what Postgres has read again.
+
+    Rights on the schema itself are kept as they were.
+
+    The triggers of a foreign key have an id in their name; the foreign keys themselves are looked at.
+    """
+    made = {}
+    for (kind, name), definition in foreign.catalog(conn, ("pgflow", "pgflow_mp")).items():
+        if "pg.dropped" in name or "RI_ConstraintTrigger" in name or kind == "schema":
+            continue
+        if kind in ("column", "function"):  # the place; the id
+            definition = definition.partition(" ")[2]
+        made[kind, name] = re.sub("[()]", "", definition) if kind == "constraint" else definition
+    return made
+
+
+@pytest.fixture(scope="module")
+def fresh(server_dsn, _pgflow_databases):
+    """The picture of a fresh install on the same platform: with its event service."""
+    dsn = _pgflow_databases.create(empty=True)
+    with connect(dsn) as conn:
+        conn.execute(foreign.platform())
+        install(conn)
+        made = picture(conn)
+    _pgflow_databases.drop(dsn)
+    return made
+
+
+@each
+def test_an_adopted_schema_is_what_a_fresh_install_makes(adopted, fresh, generation):
+    """Columns may stand elsewhere; functions that no core of the family has by name stay, and are left out here."""
+    with connect(adopted(generation).dsn) as conn:
+        found = picture(conn)
+        lines = install(conn)
+    built = {key for key in found.keys() - fresh.keys() if key[0] == "function"}
+    both = {key: (found.get(key), fresh.get(key)) for key in found.keys() | fresh.keys() if key not in built}
+    assert {key: texts for key, texts in both.items() if texts[0] != texts[1]} == {}
+    assert all(name.startswith("pgflow._") for _, name in built), built
+    assert all(line.endswith("nothing to do") for line in lines), lines
+
+
+@each
+def test_a_dry_run_changes_nothing_and_says_what_an_adoption_does(adopted, generation):
+    found = adopted(generation)
+    assert found.dry.obstacles == ()
+    assert not found.dry.done
+    assert found.between == found.before
+    assert found.done == replace(found.dry, done=True)
+
+
+@each
+def test_an_adoption_keeps_every_row_and_every_message(adopted, generation):
+    """Old columns hold what they held; open tasks of what has ended become what they are (generations TS-6)."""
+    found = adopted(generation)
+    _, before = copy.deepcopy(found.before)
+    with connect(found.dsn) as conn:
+        after = data_of(conn)
+    failed = {run["run_id"] for run in after["runs"] if run["status"] == "failed"}
+    skipped = {(s["run_id"], s["step_slug"]) for s in after["step_states"] if s["status"] == "skipped"}
+    for task in before["step_tasks"]:
+        if task["status"] in ("queued", "started"):
+            if (task["run_id"], task["step_slug"]) in skipped:
+                task["status"] = "skipped"
+            elif task["run_id"] in failed:
+                task["status"] = "cancelled"
+    for name, rows_before in before.items():
+        kept = rows_before[0].keys() if rows_before else ()
+        assert [{key: row[key] for key in kept} for row in after[name]] == rows_before, name
+    assert {task["queue_name"] for task in after["step_tasks"]} == {"order"}
+    assert {step["queue_name"] for step in after["steps"]} == {"order"}
+    for state in after["step_states"]:
+        if state["status"] == "completed":
+            without = state["step_slug"] == "total" and (state["run_id"], "price") in skipped
+            assert (state["output"] is None) == without, state
+
+
+@each
+@pytest.mark.parametrize("who", [Crowd.old_worker_finishes, Crowd.our_worker_finishes, Crowd.both_finish])
+def test_every_run_ends_right(again, generation, who):
+    """By the calls of the old worker, which is in the middle of tasks; by ours, when that is gone; by both at once."""
+    crowd = again(generation)
+    who(crowd)
+    assert crowd.ends() == crowd.expected
+    assert rows(crowd.conn, "select t.* from pgflow.step_tasks as t where t.status in ('queued', 'started')") == []
+    assert rows(crowd.conn, "select message from pgmq.q_order") == []
+
+
+@each
+def test_a_worker_of_the_old_generation_starts_up_and_works(again, generation):
+    if generation == foreign.NPM:
+        pytest.skip("its workers look for the run's input elsewhere, and a note says so")
+    crowd = again(generation)
+    crowd.old_worker_finishes()
+    worker = Replay(crowd.conn, generation, flow_of(generation).definition, output_of)
+    assert worker.start()["status"] == "verified"
+    run_id = crowd.start([4], ("completed", {"total": 40, "later": 1, "audit": "seen"}))
+    crowd.until_ended(worker.poll)
+    assert crowd.ends()[run_id] == crowd.expected[run_id]
+    assert worker.beat() is False
+    worker.stop()

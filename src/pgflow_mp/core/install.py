@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from importlib.resources.abc import Traversable
 
-__all__ = ["REALTIME", "install", "set_up_transaction"]
+__all__ = ["REALTIME", "check_server", "install", "set_up_transaction"]
 
 _Connection = psycopg.Connection[Any]
 
@@ -120,7 +120,7 @@ def install(
 
 def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connection], list[str]]) -> list[str]:
     """Do the work of `install` on `conn`, and turn what the database refuses into a sentence."""
-    _check_server(conn)
+    check_server(conn)
     database = conn.info.dbname
     try:
         with conn.transaction(), _settings_given_back(conn):
@@ -148,7 +148,8 @@ def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connecti
         raise DatabaseUnreachable(f"the install was interrupted, nothing was changed: {sentence_of(error)}") from error
 
 
-def _check_server(conn: _Connection) -> None:
+def check_server(conn: _Connection) -> None:
+    """Refuse a server that is too old, as a sentence."""
     server = conn.info.server_version // 10000
     if server < _OLDEST_SERVER:
         raise InstallError(f"pgflow needs PostgreSQL {_OLDEST_SERVER} or later; this server is version {server}.")

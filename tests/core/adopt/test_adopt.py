@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pgflow_mp.core.adopt import Plan, adopt
 from pgflow_mp.core.install import install
 from tests.core import foreign
-from tests.core.ask import rows, value
+from tests.core.ask import rows
 from tests.core.foreign.replay import Replay
 
 from .crowd import Crowd, fill, flow_of, output_of

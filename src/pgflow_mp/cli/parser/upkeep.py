@@ -19,6 +19,18 @@ _INSTALL_EXAMPLES = """\
   pgflow-mp install --worker-role app_worker --client-role app
 """
 
+_ADOPT = """\
+Make a schema pgflow that another core of the family installed pgflow-mp's own, with all flows and runs in it. Without
+--yes nothing is changed: every change is told, what is left alone, and what is in the way. With --yes it is carried out
+in one transaction; workers of all generations go on working afterwards.
+"""
+
+_ADOPT_EXAMPLES = """\
+  pgflow-mp adopt                                         tell what would be changed
+  pgflow-mp adopt --sql > adopt.sql                       the same as SQL, to read
+  pgflow-mp adopt --yes --wait 60                         do it; wait up to a minute for a moment without transactions
+"""
+
 _COMPILE = """\
 Create the flows of the modules in the database, or verify that they are there in the same shape. All in one
 transaction: if one flow differs, its differences are listed and nothing is changed; with --recompile it is
@@ -102,6 +114,7 @@ _COMPLETION_EXAMPLES = """\
 def add(commands: _SubParsersAction[ArgumentParser]) -> None:
     """Add the commands."""
     _add_install(commands)
+    _add_adopt(commands)
     _add_compile(commands)
 
     _add_prune(commands)
@@ -132,6 +145,16 @@ def _add_install(commands: _SubParsersAction[ArgumentParser]) -> None:
         install.add_argument(
             f"--{kind}-role", action="append", default=[], metavar="ROLE", help=f"let this role {may}; repeatable"
         )
+
+
+def _add_adopt(commands: _SubParsersAction[ArgumentParser]) -> None:
+    adopt = command(commands, "adopt", "take over a schema pgflow", _ADOPT, _ADOPT_EXAMPLES)
+    adopt.add_argument("--yes", action="store_true", help="carry it out")
+    adopt.add_argument("--sql", action="store_true", help="print the statements instead of words")
+    adopt.add_argument(
+        "--wait", type=float, metavar="SECONDS", help="how long to wait for locks on the tables; default: 10"
+    )
+    add_database(adopt)
 
 
 def _add_compile(commands: _SubParsersAction[ArgumentParser]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -21,7 +22,9 @@ from pgflow_mp.core.adopt import blueprint, catalog, changes, completion, notes,
 from pgflow_mp.core.adopt.known import LOCK_ORDER
 from pgflow_mp.core.adopt.plan import Change, Plan, quoted
 from pgflow_mp.core.adopt.situation import Situation
-from pgflow_mp.core.install import REALTIME, set_up_transaction
+from pgflow_mp.core.generation import probe
+from pgflow_mp.core.install import REALTIME, check_server, set_up_transaction
+from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import DatabaseUnreachable, InstallError
 
 if TYPE_CHECKING:
@@ -77,21 +80,29 @@ def adopt(
 
 
 def _adopt(conn: _Connection, folder: Traversable, *, carry_out: bool, patience: float) -> Plan:
+    check_server(conn)
     with _spoken(conn):
         with conn.transaction(force_rollback=True):
-            plan = _planned(conn, folder)
+            plan = _planned(conn, folder, acting=None)
         if not carry_out or plan.is_ours or plan.obstacles:
             return plan
         with conn.transaction():
             _get_locks(conn, plan, patience)
-            plan = _planned(conn, folder)
+            acting = tuple(takewhile(lambda change: change.about != "locks", plan.changes))
+            plan = _planned(conn, folder, acting=acting)
             for statement in plan.statements:
                 conn.execute(statement.encode())
     return replace(plan, done=not plan.obstacles)
 
 
-def _planned(conn: _Connection, folder: Traversable) -> Plan:
-    """Make the plan, and do of it what comes before the first change."""
+def _planned(conn: _Connection, folder: Traversable, *, acting: tuple[Change, ...] | None) -> Plan:
+    """Make the plan, and do of it what comes before the first change.
+
+    Args:
+        conn: In a transaction.
+        folder: The SQL files.
+        acting: What makes us the owner of the schema, where that has been done.
+    """
     set_up_transaction(conn)
     conn.execute("set local search_path = ''")
     database = conn.info.dbname
@@ -104,12 +115,12 @@ def _planned(conn: _Connection, folder: Traversable) -> Plan:
     newest = scripts.migrations(folder)[-1][0]
     if _is_ours(conn, newest):
         return Plan(database, f"schema pgflow of database {database!r} is pgflow-mp's own already", is_ours=True)
-    acting = tuple(_acting_as(conn, owner))
+    acting = tuple(_acting_as(conn, owner)) if acting is None else acting
     _check_pgmq(conn)
     there = catalog.read(conn, _SCHEMAS)
     realtime = bool(_value(conn, REALTIME))
     with blueprint.drawn(conn, folder, realtime=realtime) as drawn:
-        now = Situation(conn, there, drawn, owner, pgmq.ensure(conn)[0])
+        now = Situation(conn, there, drawn, execute(conn, probe()), owner, pgmq.ensure(conn)[0])
         plan = Plan(database, now.summary(), obstacles=tuple(obstacles.of_shape(now)) or tuple(obstacles.found(now)))
         if not plan.obstacles:
             plan = replace(
@@ -164,7 +175,11 @@ def _lock(now: Situation) -> Change:
     return Change(
         "locks",
         "keep everybody else from the tables of schema pgflow until all is done",
-        (f"lock table {', '.join(tables)} in access exclusive mode",),
+        (
+            "set local check_function_bodies = off",  # a function may call what a later statement creates
+            "set local search_path = ''",
+            f"lock table {', '.join(tables)} in access exclusive mode",
+        ),
     )
 
 

@@ -196,7 +196,10 @@ def _indexes(now: Situation) -> Iterator[Change]:
             other = wanted.indexes.get(name)
             obsolete = other is None and (name in INDEXES or there.schema == "pgflow_mp")
             if obsolete or (other is not None and other.definition != index.definition):
-                yield Change("indexes", f"drop index {name} of {there.path}", (f"drop index {there.schema}.{name}",))
+                why = ": nothing of ours needs it" if obsolete else ", to be made anew"
+                yield Change(
+                    "indexes", f"drop index {name} of {there.path}{why}", (f"drop index {there.schema}.{name}",)
+                )
         for name, index in wanted.indexes.items():
             here = there.indexes.get(name)
             if here is None or here.definition != index.definition:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pgflow_mp.core.adopt.plan import Change
 from pgflow_mp.core.adopt.situation import orphans_of
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,28 +26,33 @@ class _Repair(NamedTuple):
     """Rows that are changed.
 
     Attributes:
-        text: What is done, a colon, and to what.
+        text: What is done to how many; ``{}`` stands for their number.
+        what: One of them.
         found: Which they are; only a query, to count them.
         statement: How they are changed.
     """
 
     text: str
+    what: str
     found: str
     statement: str
 
 
 _QUEUE_OF_STEPS: Final = _Repair(
-    "name the queue of the flow: steps",
+    "write the name of their flow's queue into {}",
+    "step",
     "select from pgflow.steps",
     "update pgflow.steps set queue_name = lower(flow_slug)",
 )
 _QUEUE_OF_TASKS: Final = _Repair(
-    "name the queue of the flow: tasks",
+    "write the name of their flow's queue into {}",
+    "task",
     "select from pgflow.step_tasks",
     "update pgflow.step_tasks set queue_name = lower(flow_slug)",
 )
 _OUTPUTS: Final = _Repair(
-    "take the output from the tasks: completed steps",
+    "take the output of {} from their tasks",
+    "completed step",
     "select from pgflow.step_states where status = 'completed'",
     """update pgflow.step_states as state
 set output = case step.step_type
@@ -70,7 +76,8 @@ where state.status = 'completed'
   and step.step_slug = state.step_slug""",
 )
 _TYPES: Final = _Repair(
-    "take over what pgflow-mp kept beside: types of flows",
+    "take over the types of {} that pgflow-mp has kept beside",
+    "flow",
     "select from pgflow_mp.flow_types as kept join pgflow.flows using (flow_slug)",
     """update pgflow.flows as flow
 set flow_type = kept.flow_type
@@ -78,7 +85,8 @@ from pgflow_mp.flow_types as kept
 where kept.flow_slug = flow.flow_slug""",
 )
 _OF_SKIPPED_STEPS: Final = _Repair(
-    "mark as skipped, as their step is: open tasks",
+    "mark {} as skipped, as their step is",
+    "open task",
     """select from pgflow.step_tasks as task
 join pgflow.step_states as state on state.run_id = task.run_id and state.step_slug = task.step_slug
 where task.status in ('queued', 'started') and state.status = 'skipped'""",
@@ -91,7 +99,8 @@ where state.run_id = task.run_id
   and state.status = 'skipped'""",
 )
 _OF_FAILED_RUNS: Final = _Repair(
-    "mark as cancelled, since their run has failed: open tasks",
+    "mark {} as cancelled, since their run has failed",
+    "open task",
     """select from pgflow.step_tasks as task
 join pgflow.runs as run on run.run_id = task.run_id
 join pgflow.step_states as state on state.run_id = task.run_id and state.step_slug = task.step_slug
@@ -110,8 +119,7 @@ def filled(now: Situation) -> Iterator[Change]:
     for repair in _needed(now):
         number = now.count(repair.found)
         if number:
-            text, _, what = repair.text.partition(": ")
-            yield Change("data", f"{text}: {number:,} {what}", (repair.statement,))
+            yield Change("data", repair.text.format(counted(number, repair.what)), (repair.statement,))
     yield from _orphans_deleted(now)
 
 
@@ -138,5 +146,5 @@ def _orphans_deleted(now: Situation) -> Iterator[Change]:
                 orphans = orphans_of(path, constraint)
                 number = now.count(f"select {orphans}")
                 if number:
-                    text = f"{path}: delete what belongs to nothing in {constraint.parent} any more: {number:,} rows"
+                    text = f"{path}: delete {counted(number, 'row')} whose row in {constraint.parent} is gone"
                     yield Change("data", text, (f"delete {orphans}",))

@@ -54,16 +54,5 @@ CONSTRAINTS: Final = frozenset({("pgflow.step_states", "completed_at_or_failed_a
 LOCK_ORDER: Final = ("workers", "flows", "steps", "deps", "runs", "step_states", "step_tasks", "worker_functions")
 """Tables in the order in which a transaction that goes on meanwhile takes them (D-2): less of it waits in a circle."""
 
-LEAST: Final = {
-    "flows": ("flow_slug",),
-    "steps": ("flow_slug", "step_slug", "step_type", "step_index", "deps_count"),
-    "deps": ("flow_slug", "dep_slug", "step_slug"),
-    "runs": ("run_id", "flow_slug", "status", "input", "remaining_steps"),
-    "step_states": ("flow_slug", "run_id", "step_slug", "status", "remaining_tasks", "initial_tasks", "remaining_deps"),
-    "step_tasks": ("run_id", "step_slug", "message_id", "task_index", "status", "attempts_count", "last_worker_id"),
-    "workers": ("worker_id", "queue_name", "last_heartbeat_at", "deprecated_at"),
-}
-"""Columns that must be there; a core that has them is 0.7 or later, and what it lacks can be filled."""
-
 STRICTER: Final = {("flows", "slug_is_valid"), ("steps", "steps_step_slug_check")}
 """Constraints that rows of older cores may break: those stay, only new rows are held to them (generations SU-9)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pgflow_mp.core.adopt import routines
-from pgflow_mp.core.adopt.known import FUNCTIONS, LEAST, SNIPPETS
+from pgflow_mp.core.adopt.known import FUNCTIONS, SNIPPETS
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -82,15 +82,8 @@ where w.last_heartbeat_at > now() - interval '30 seconds'
 
 def of_shape(now: Situation) -> Iterator[str]:
     """Whether this is a core at all that ours can follow on; the other checks need what is looked for here."""
-    for table, columns in LEAST.items():
-        relation = now.there.relations.get(f"pgflow.{table}")
-        if relation is None:
-            yield f"there is no table pgflow.{table}: this is no schema of pgflow, or one that is not whole."
-        elif missing := [column for column in columns if column not in relation.columns]:
-            yield (
-                f"table pgflow.{table} has no column {' and '.join(missing)}: the core is older than 0.7; bring it to "
-                "0.8 or later first, with the migrations of its own package."
-            )
+    if now.core.reason is not None:
+        yield f"{now.core.reason}; a core that is too old is brought to 0.8 or later with its own migrations first."
     for path, wanted in now.wanted.relations.items():
         there = now.there.relations.get(path)
         if there is not None and there.kind != wanted.kind:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from pgflow_mp.core.adopt.blueprint import Blueprint
     from pgflow_mp.core.adopt.catalog import Catalog, Constraint
+    from pgflow_mp.core.generation import Core
 
 __all__ = ["Situation", "orphans_of"]
 
 _SUMMARY = """
-select current_database(), (select count(*) from pgflow.flows), (select count(*) from pgflow.runs),
+select (select count(*) from pgflow.flows),
+       (select count(*) from pgflow.runs),
        (select count(*) from pgflow.runs where status = 'started')
 """
 
@@ -40,6 +42,7 @@ class Situation:
         conn: For what has yet to be counted; in the transaction of the plan, the blueprint's schemas are there.
         there: What the schemas hold.
         blueprint: What a fresh install makes.
+        core: Whose it is, and of which generation.
         owner: The role that owns the schema.
         pgmq: How pgmq came here.
     """
@@ -47,6 +50,7 @@ class Situation:
     conn: psycopg.Connection[Any]
     there: Catalog
     blueprint: Blueprint
+    core: Core
     owner: str
     pgmq: str
     broken: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -86,11 +90,10 @@ class Situation:
 
     def summary(self) -> str:
         """What is there, in a sentence."""
-        ((database, flows, runs, open_runs),) = self.rows(_SUMMARY)
-        return (
-            f"schema pgflow of database {database!r}: {counted(flows, 'flow')}, {counted(runs, 'run')}, "
-            f"{open_runs:,} of them open"
-        )
+        if self.core.reason is not None:
+            return self.core.name
+        ((flows, runs, open_runs),) = self.rows(_SUMMARY)
+        return f"{self.core.name}: {counted(flows, 'flow')}, {counted(runs, 'run')}, {open_runs:,} of them open"
 
     def has(self, table: str, column: str) -> bool:
         """Whether a table of schema pgflow is there and has a column."""

@@ -244,7 +244,7 @@ def documented() -> dict[str, set[str]]:
     return {row[0]: set(re.findall(r"`(\w+)`", row[1])) for row in rows}
 
 
-def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
+def test_json_has_exactly_the_keys_that_are_listed(world, foreign_dsn, call, monkeypatch):
     monkeypatch.setenv("PGFLOW_DSN", world.dsn)
 
     def ask(*arguments: str, code: int = 0):
@@ -262,7 +262,10 @@ def test_json_has_exactly_the_keys_that_are_listed(world, call, monkeypatch):
     event = json.loads(ask("watch", "--timeout", "0.1", code=124).splitlines()[0])
     with psycopg.connect(world.dsn, autocommit=True) as conn:
         conn.execute("insert into pgmq.q_process_order (vt, message) values (now(), '{}')")
+    adoption = json.loads(ask("adopt", "--dsn", foreign_dsn("0.17.1")))
     found = {
+        "adoption": adoption,
+        "change": adoption["changes"][0],
         "run": run,
         "step": run["steps"]["price"],
         "task": run["steps"]["price"]["tasks"][0],

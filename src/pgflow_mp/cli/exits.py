@@ -5,8 +5,8 @@ Scripts tell "my flow failed" from "I typed it wrong" from "the database is away
 ====  =============================================================================================
  0    done
  1    the run failed; there is no such flow or run; `doctor` found something that needs a person; `compile
-      --check` found a difference; the database refused (a flow whose shape differs, rights that are missing);
-      or the output could not be written
+      --check` found a difference; something is in the way of `adopt`; the database refused (a flow whose shape
+      differs, rights that are missing); or the output could not be written
  2    usage or bad input: nothing was started, nothing in the database was touched
  3    the database cannot be used: unreachable, not installed, or no server to be had
  70   a defect of pgflow-mp itself (EX_SOFTWARE of sysexits.h)

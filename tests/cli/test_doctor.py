@@ -81,9 +81,9 @@ def test_a_database_that_an_older_version_installed_is_told_to_be_brought_up_to_
 
 
 def test_a_transaction_that_is_open_for_long_is_told(doctor, pgflow_dsn, monkeypatch):
-    from pgflow_mp.cli import examination
+    from pgflow_mp.cli.examination import server
 
-    monkeypatch.setattr(examination, "_OLD_TRANSACTION", 0.0)
+    monkeypatch.setattr(server, "OLD_TRANSACTION", 0.0)
     with psycopg.connect(pgflow_dsn, application_name="forgotten") as conn:
         conn.execute("select 1")
         findings = found(doctor("--json"))["warning", "transactions"]
@@ -91,7 +91,7 @@ def test_a_transaction_that_is_open_for_long_is_told(doctor, pgflow_dsn, monkeyp
         assert [finding["text"].startswith(told) for finding in findings].count(True) == 1
 
 
-def test_an_empty_database_and_a_foreign_schema_are_told(call, empty_dsn):
+def test_an_empty_database_and_one_with_a_schema_of_somebody_are_told(call, empty_dsn):
     done = call("doctor", "--dsn", empty_dsn, "--json")
     assert done.returncode == 1, done.stderr
     (finding,) = found(done)["trouble", "installation"]
@@ -100,8 +100,12 @@ def test_an_empty_database_and_a_foreign_schema_are_told(call, empty_dsn):
         conn.execute("create schema pgflow")
         conn.execute("create view pgflow.pgflow_version as select 2 as version")
         conn.execute("comment on view pgflow.pgflow_version is 'another core version=2'")
-    (finding,) = found(call("doctor", "--dsn", empty_dsn, "--json"))["trouble", "installation"]
-    assert "was not made by pgflow-mp, which says of itself: another core version=2" in finding["text"]
+    findings = found(call("doctor", "--dsn", empty_dsn, "--json"))
+    (whose,) = findings["note", "installation"]
+    assert "was not made by pgflow-mp, which says of itself: another core version=2" in whose["text"]
+    (trouble,) = findings["trouble", "installation"]
+    assert "cannot work with, because its schema pgflow has no table flows" in trouble["text"]
+    assert trouble["command"] is None
 
 
 def test_a_role_without_rights_learns_what_it_may(call, pgflow_dsn, pgflow_conn, server_dsn):

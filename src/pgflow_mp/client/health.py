@@ -9,17 +9,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pgflow_mp.core import scripts
-from pgflow_mp.errors import DatabaseUnreachable, NotInstalled
+from pgflow_mp.core.refusals import not_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
 
+    from pgflow_mp.core.generation import Core
     from pgflow_mp.core.queries.health import Findings, Installation, WorkerRow
-    from pgflow_mp.errors import PgflowError
+    from pgflow_mp.errors import DatabaseUnreachable
 
-__all__ = ["FlowHealth", "HealthReport", "HealthStatus", "WorkerHealth", "WorkerState", "judge", "no_answer"]
+__all__ = [
+    "FlowHealth",
+    "HealthReport",
+    "HealthStatus",
+    "WorkerHealth",
+    "WorkerState",
+    "judge",
+    "no_answer",
+    "nothing_installed",
+]
 
 HealthStatus = Literal["healthy", "degraded", "not_installed", "unreachable"]
 WorkerState = Literal["live", "stale", "dead", "finishing"]
@@ -109,18 +119,14 @@ class HealthReport:
         return tuple(worker for worker in self.workers if worker.state == "live")
 
 
-def no_answer(error: PgflowError) -> HealthReport:
-    """Return the report for a database that could not be asked.
+def no_answer(error: DatabaseUnreachable) -> HealthReport:
+    """Return the report for a database that could not be asked."""
+    return HealthReport("unreachable", (str(error),))
 
-    Raises:
-        PgflowError: The error, where it says nothing about the database's health.
-    """
-    match error:
-        case DatabaseUnreachable():
-            return HealthReport("unreachable", (str(error),))
-        case NotInstalled():
-            return HealthReport("not_installed", (str(error),))
-    raise error
+
+def nothing_installed(core: Core) -> HealthReport:
+    """Return the report for a database in which our functions were not found, by what was found instead."""
+    return HealthReport("not_installed", (str(not_installed(core)),))
 
 
 def judge(found: Findings) -> HealthReport:

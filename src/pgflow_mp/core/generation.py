@@ -104,6 +104,8 @@ class Core:
     """A database's schema pgflow by its capabilities.
 
     Attributes:
+        database: The database that was looked at.
+        installed: Whether pgflow-mp is installed there: its own core, or functions beside somebody else's.
         owner: Who owns the schema; None where there is none.
         occupied: Whether anything is in it.
         label: What its maker wrote on the version stamp of the core, such as ``pgflow-mp version=2``; None without one.
@@ -122,6 +124,8 @@ class Core:
             the contract's functions, statuses. Another one means: make them anew.
     """
 
+    database: str
+    installed: bool
     owner: str | None
     occupied: bool
     label: str | None
@@ -290,6 +294,8 @@ def _core(facts: Mapping[str, Any]) -> Core:
     label = facts["stamps"].get("pgflow_version")
     statuses = frozenset(re.findall(r"'([\w-]+)'", facts["statuses"] or ""))
     return Core(
+        database=facts["database"],
+        installed=facts["installed"],
         owner=facts["schema"],
         occupied=facts["occupied"],
         label=label,

@@ -1,18 +1,18 @@
 """What the database refuses, said in the words of the API.
 
 The functions answer with SQLSTATEs and constraint names (core 3.4 to 3.6); a person wants to know which flow is
-unknown and which command mends it. Where the answer alone does not tell (`not_installed`), the database is asked.
+unknown and which command mends it. Where the answer alone does not tell (`not_installed`), it is said what else is
+there.
 """
 
 from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import errors as postgres
-from psycopg.rows import tuple_row
 from psycopg_pool import PoolTimeout
 
 from pgflow_mp.connecting import sentence_of
@@ -29,20 +29,13 @@ from pgflow_mp.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgflow_mp.core.generation import Core
+
 _FLOW_IS_MISSING = ("runs_flow_slug_fkey", "schedules_flow_slug_fkey")
 _KEY_IN_DETAIL = "(flow_slug)=("
 
 # A queue is two tables (pgmq): its messages and its archive.
 _QUEUE_TABLE = re.compile(r"\bpgmq\.[qa]_(\w+)")
-
-# Asked of the catalog, which everybody may read.
-_WHAT_IS_THERE = """
-select current_database(), exists (
-  select from pg_catalog.pg_class as c
-  join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where (n.nspname, c.relname) = ('pgflow_mp', 'installed')
-), exists (select from pg_catalog.pg_namespace as n where n.nspname = 'pgflow')
-"""
 
 
 @contextmanager
@@ -126,22 +119,25 @@ def _taken(error: psycopg.Error, doing: str) -> PgflowError | None:
     return None if error.diag.constraint_name else PgflowError(sentence_of(error))
 
 
-def not_installed(conn: psycopg.Connection[Any]) -> NotInstalled:
-    """Return the error for a database in which our functions were not found, after a look at what is there.
-
-    Args:
-        conn: A connection whose transaction, if it has one, has not failed.
-    """
-    with conn.cursor(row_factory=tuple_row) as cursor:
-        database, ours, foreign = cursor.execute(_WHAT_IS_THERE).fetchone() or ("", False, False)
-    if ours:
+def not_installed(core: Core) -> NotInstalled:
+    """Return the error for a database in which our functions were not found, after a look at what is there."""
+    database = core.database
+    if core.installed:
         return NotInstalled(
             f"database {database!r} has the functions of another version of pgflow-mp; "
             "bring it up to date with `pgflow-mp install --dsn DSN`"
         )
-    if foreign:
+    if core.made_by == "nobody":
+        return NotInstalled()
+    if core.made_by == "pgflow-mp":
+        return NotInstalled(f"schema pgflow_mp of database {database!r} is gone; restore it from a backup")
+    if core.tier is None:
         return NotInstalled(
-            f"database {database!r} has a schema pgflow that pgflow-mp did not make, and works with its own only; "
-            "name another database, made ready with `pgflow-mp install --dsn DSN`"
+            f"database {database!r} has a schema pgflow that pgflow-mp did not make and cannot work with, because "
+            f"{core.reason}. "
+            "Name another database, made ready with `pgflow-mp install --dsn DSN`"
         )
-    return NotInstalled()
+    return NotInstalled(
+        f"database {database!r} has {core.name}, and pgflow-mp is not beside it yet: `pgflow-mp install --dsn DSN` "
+        "adds schema pgflow_mp and changes nothing of what is there"
+    )

@@ -23,9 +23,7 @@ class Surroundings:
         database: Its name.
         role: Who asks.
         read_only: Whether it is a standby.
-        is_ours: Whether pgflow-mp made what is there.
-        owner: Who owns schema ``pgflow``; None where there is none.
-        label: What the maker of the schema wrote on its version stamp (generations 7.1).
+        owner: Who owns schema ``pgflow_mp``; None where there is none.
         pg_cron: Its version; None where it is not installed.
         has_realtime: Whether there is a ``realtime.send``.
         may_install: Whether the role may change what is installed.
@@ -37,9 +35,7 @@ class Surroundings:
     database: str
     role: str
     read_only: bool
-    is_ours: bool
     owner: str | None
-    label: str | None
     pg_cron: str | None
     has_realtime: bool
     may_install: bool
@@ -58,6 +54,7 @@ class Installed:
         pgmq: How pgmq came here.
         installed_at: When it was installed first.
         updated_at: When it was installed last.
+        core_fingerprint: Of somebody else's core, for which the functions were made; None where the core is ours.
     """
 
     content_hash: str
@@ -66,6 +63,7 @@ class Installed:
     pgmq: str
     installed_at: datetime
     updated_at: datetime
+    core_fingerprint: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +91,23 @@ with thing as (
   select n.nspname || '.' || c.relname as name, c.oid
   from pg_catalog.pg_class as c
   join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
-  where (n.nspname, c.relname) in (('pgflow_mp', 'installed'), ('pgflow', 'pgflow_version'), ('pgflow', 'step_tasks'))
+  where (n.nspname, c.relname) = ('pgflow', 'step_tasks')
 ), call as (
   select n.nspname || '.' || p.proname as name, p.oid, n.oid as schema,
          pg_catalog.oidvectortypes(p.proargtypes) as arguments
   from pg_catalog.pg_proc as p
   join pg_catalog.pg_namespace as n on n.oid = p.pronamespace
   where (n.nspname, p.proname) in (('realtime', 'send'), ('pgflow_mp', 'start_flows'))
-), core as (
-  select n.nspowner as owner from pg_catalog.pg_namespace as n where n.nspname = 'pgflow'
+), ours as (
+  select n.nspowner as owner from pg_catalog.pg_namespace as n where n.nspname = 'pgflow_mp'
 )
 select
   current_setting('server_version'), current_database(), current_user, pg_catalog.pg_is_in_recovery(),
-  exists (select from thing where name = 'pgflow_mp.installed'),
-  (select pg_catalog.pg_get_userbyid(owner) from core),
-  (select pg_catalog.obj_description(oid, 'pg_class') from thing where name = 'pgflow.pgflow_version'),
+  (select pg_catalog.pg_get_userbyid(owner) from ours),
   (select e.extversion from pg_catalog.pg_extension as e where e.extname = 'pg_cron'),
   exists (select from call where name = 'realtime.send' and arguments = 'jsonb, text, text, boolean'),
   coalesce(
-    (select pg_catalog.pg_has_role(owner, 'USAGE') from core),
+    (select pg_catalog.pg_has_role(owner, 'USAGE') from ours),
     pg_catalog.has_database_privilege(current_database(), 'CREATE')
   ),
   coalesce(
@@ -133,10 +129,17 @@ def surroundings() -> Statement[Surroundings]:
     return Statement(_SURROUNDINGS, (), lambda found: Surroundings(*found[0]))
 
 
+# The table of an earlier version lacks the last column.
+_INSTALLED = """
+select i.content_hash, i.package_version, i.version, i.pgmq, i.installed_at, i.updated_at,
+       to_jsonb(i) ->> 'core_fingerprint'
+from pgflow_mp.installed as i
+"""
+
+
 def installed() -> Statement[Installed]:
     """Read what `install` noted; needs the right to read our tables."""
-    sql = "select content_hash, package_version, version, pgmq, installed_at, updated_at from pgflow_mp.installed"
-    return Statement(sql, (), lambda found: Installed(*found[0]))
+    return Statement(_INSTALLED, (), lambda found: Installed(*found[0]))
 
 
 _OLD = """

@@ -53,6 +53,13 @@ with home as (
   where n.nspname in ('pgflow', 'pgmq') or (n.nspname, p.proname) = ('realtime', 'send')
 )
 select jsonb_build_object(
+  'database', pg_catalog.current_database(),
+  'installed', exists (
+    select
+    from pg_catalog.pg_class as c
+    join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
+    where (n.nspname, c.relname) = ('pgflow_mp', 'installed')
+  ),
   'schema', (select owner from home),
   'occupied', exists (select from relation) or exists (select from call where nspname = 'pgflow'),
   'stamps', (

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgflow_mp.rules import counted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pgflow_mp.core.generation import Core
 
-__all__ = ["Crew", "crews"]
+__all__ = ["Sibling", "siblings"]
 
 # What the Elixir worker looks at before it starts (generations 7.2.3), and calls later (8.2 note 4).
 _RECORD_OF_ELIXIR = (
@@ -35,12 +37,12 @@ _Need = tuple[str, "Callable[[Core], bool]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class Sibling:
     """The workers of some releases, and whether they run here.
 
     Attributes:
         workers: Whose, in words.
-        obstacle: The first thing that stops them; None when they run.
+        obstacle: The first thing that stops them, to be said after "there is"; None when they run.
     """
 
     workers: str
@@ -52,10 +54,10 @@ class Crew:
         return self.obstacle is None
 
 
-def crews(core: Core) -> tuple[Crew, ...]:
+def siblings(core: Core) -> tuple[Sibling, ...]:
     """Return the workers of other languages, oldest first, each with what stops it on this core."""
     return tuple(
-        Crew(workers, next((obstacle for obstacle, is_met in needs if not is_met(core)), None))
+        Sibling(workers, next((obstacle for obstacle, is_met in needs if not is_met(core)), None))
         for workers, needs in _WORKERS
     )
 
@@ -89,22 +91,21 @@ def _lacks(call: str) -> Callable[[Core], bool]:
 
 def _compiles(given: int) -> _Need:
     third = {3: "boolean", 4: "text"}.get(given)
-    return f"compiling, ensure_flow_compiled with {given} arguments", _takes("ensure_flow_compiled", given, third)
+    return f"no ensure_flow_compiled that takes {given} arguments", _takes("ensure_flow_compiled", given, third)
 
 
 def _tracks(given: int) -> _Need:
-    of = "1 argument" if given == 1 else "2 arguments"
-    return f"tracking, track_worker_function with {of}", _takes("track_worker_function", given)
+    return f"no track_worker_function that takes {counted(given, 'argument')}", _takes("track_worker_function", given)
 
 
 def _claims(given: int) -> _Need:
-    return f"claiming, start_tasks with {given} arguments", _takes("start_tasks", given)
+    return f"no start_tasks that takes {given} arguments", _takes("start_tasks", given)
 
 
-_FLOW_INPUT: _Need = ("the flow's input in what a claim returns", lambda core: "flow_input" in core.record)
-_RUN_KEY: _Need = ("the key run in the inputs of steps", lambda core: "flow_input" not in core.record)
-_VERSION: _Need = ("column workers.pgflow_version", lambda core: core.has("workers", "pgflow_version"))
-_HELPERS: _Need = ("the functions of the Elixir library", _has(*_HELPERS_OF_ELIXIR))
+_FLOW_INPUT: _Need = ("no flow input in what a claim returns", lambda core: "flow_input" in core.record)
+_RUN_KEY: _Need = ("no key run in the inputs of steps", lambda core: "flow_input" not in core.record)
+_VERSION: _Need = ("no column workers.pgflow_version", lambda core: core.has("workers", "pgflow_version"))
+_HELPERS: _Need = ("none of the Elixir library's functions", _has(*_HELPERS_OF_ELIXIR))
 
 _WORKERS: tuple[tuple[str, tuple[_Need, ...]], ...] = (
     ("TypeScript 0.8, 0.9", (_claims(3), _RUN_KEY)),
@@ -118,13 +119,16 @@ _WORKERS: tuple[tuple[str, tuple[_Need, ...]], ...] = (
     (
         "Elixir from 0.4",
         (
-            ("exactly ensure_flow_compiled(text,jsonb)", _has("ensure_flow_compiled(text,jsonb)")),
-            ("exactly track_worker_function(text,text)", _has("track_worker_function(text,text)")),
-            ("exactly start_tasks(text,bigint[],uuid,text)", _has("start_tasks(text,bigint[],uuid,text)")),
-            ("no start_tasks(text,bigint[],uuid)", _lacks("start_tasks(text,bigint[],uuid)")),
-            ("eight columns in what a claim returns", lambda core: core.record == _RECORD_OF_ELIXIR),
+            ("no function that is exactly ensure_flow_compiled(text,jsonb)", _has("ensure_flow_compiled(text,jsonb)")),
+            ("no function that is exactly track_worker_function(text,text)", _has("track_worker_function(text,text)")),
             (
-                f"stamp extensions_version of {_HELPER_VERSION} or more",
+                "no function that is exactly start_tasks(text,bigint[],uuid,text)",
+                _has("start_tasks(text,bigint[],uuid,text)"),
+            ),
+            ("a start_tasks(text,bigint[],uuid)", _lacks("start_tasks(text,bigint[],uuid)")),
+            ("a claim that returns other columns", lambda core: core.record == _RECORD_OF_ELIXIR),
+            (
+                f"no stamp extensions_version of {_HELPER_VERSION} or more",
                 lambda core: (core.helper_version or 0) >= _HELPER_VERSION,
             ),
             _HELPERS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pgflow_mp.core import generation
-from pgflow_mp.core.crews import crews
+from pgflow_mp.core.siblings import siblings
 from pgflow_mp.core.statement import execute
 from tests.core import foreign
 
@@ -29,7 +29,7 @@ OURS = {OLD_HTTP, OLD_PROCESS, HTTP, PROCESS, STEP_QUEUES, VERSIONED, OLD_ELIXIR
 
 
 def look(conn):
-    return {crew.workers: crew.obstacle for crew in crews(execute(conn, generation.probe()))}
+    return {sibling.workers: sibling.obstacle for sibling in siblings(execute(conn, generation.probe()))}
 
 
 def those_who_run(conn):
@@ -49,14 +49,14 @@ def test_the_obstacle_is_named(db):
     db.execute("alter table pgflow.workers drop column pgflow_version")
     db.execute("drop function pgflow.ensure_flow_compiled(text, jsonb, boolean)")
     found = look(db)
-    assert found[VERSIONED] == "column workers.pgflow_version"
+    assert found[VERSIONED] == "no column workers.pgflow_version"
     assert found[STEP_QUEUES] is None
-    assert found[OLD_HTTP] == "compiling, ensure_flow_compiled with 3 arguments"
+    assert found[OLD_HTTP] == "no ensure_flow_compiled that takes 3 arguments"
 
 
 def test_a_call_that_two_functions_take_does_not_resolve(db):
     """generations 9.2: an ambiguous overload, as one that stayed behind, stops a worker too."""
     db.execute("create function pgflow.track_worker_function(text) returns void language sql as ''")
     found = look(db)
-    assert found[HTTP] == "tracking, track_worker_function with 1 argument"
+    assert found[HTTP] == "no track_worker_function that takes 1 argument"
     assert found[PROCESS] is None

@@ -1,0 +1,67 @@
+"""What `doctor` looks at: a list of findings, each with what to do about it. Nothing is changed.
+
+The foundations come first; what rests on something broken is not looked at. A core of somebody else is examined also
+where pgflow-mp is not beside it: then everything that its tables tell, and nothing that our functions would.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgflow_mp.cli.examination import core as cores
+from pgflow_mp.cli.examination import installation, server, work
+from pgflow_mp.cli.examination.finding import Finding, Level
+from pgflow_mp.client.health import judge
+from pgflow_mp.core.generation import probe
+from pgflow_mp.core.queries.examination import surroundings
+from pgflow_mp.core.queries.health import findings
+from pgflow_mp.core.refusals import not_installed
+from pgflow_mp.errors import NotInstalled, NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgflow_mp.cli.database import Session
+    from pgflow_mp.core.generation import Core
+    from pgflow_mp.core.queries.examination import Surroundings
+
+__all__ = ["Finding", "Level", "examine"]
+
+
+def examine(db: Session) -> Iterator[Finding]:
+    """Look at everything that can be looked at."""
+    around, core = db.ask(surroundings()), db.ask(probe())
+    yield server.of_server(around)
+    yield from installation.of_installation(db, around, core)
+    if core.generation is not None:
+        yield from _of_core(db, core)
+    if core.installed:
+        yield from _of_ours(db, around, core)
+    elif core.tier is not None:
+        yield Finding("note", "rows", "not examined: pgflow-mp looks for what is stuck once it is beside this core")
+    yield from server.of_transactions(db)
+
+
+def _of_core(db: Session, core: Core) -> Iterator[Finding]:
+    yield from cores.of_siblings(core)
+    yield from cores.of_features(db, core)
+    yield from cores.of_timeouts(db, core)
+    yield from cores.of_slugs(db, core)
+    yield from cores.of_telemetry(db, core)
+
+
+def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
+    yield server.of_rights(around)
+    try:
+        report = judge(db.ask(findings(), "checking the health"))
+    except NotInstalled:
+        yield Finding("trouble", "installation", str(not_installed(core)), "pgflow-mp install")
+        return
+    except NotPermitted as error:
+        yield Finding("trouble", "rights", str(error))
+        return
+    yield from work.of_flows(report)
+    yield from work.of_schedules(db)
+    yield from work.of_retention(db)
+    yield from work.of_workers(report)
+    yield from work.of_rows(db)

@@ -1,0 +1,83 @@
+"""What is installed and by whom: pgflow-mp's own core, somebody else's, and pgflow-mp beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgflow_mp import __version__
+from pgflow_mp.cli.examination.finding import Finding
+from pgflow_mp.cli.words import moment
+from pgflow_mp.core import scripts
+from pgflow_mp.core.queries.examination import installed
+from pgflow_mp.core.refusals import not_installed
+from pgflow_mp.errors import NotPermitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgflow_mp.cli.database import Session
+    from pgflow_mp.core.generation import Core
+    from pgflow_mp.core.queries.examination import Installed, Surroundings
+
+
+def of_installation(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
+    """Say whose core it is, and what of pgflow-mp is there."""
+    if core.made_by == "nobody":
+        text = f"there is no pgflow in database {around.database}"
+        yield Finding("trouble", "installation", text, "pgflow-mp install")
+        return
+    if core.made_by != "pgflow-mp":
+        yield _of_their_core(core)
+    if core.installed:
+        yield from _of_ours(db, around, core)
+    else:
+        yield _of_nothing_of_ours(core)
+
+
+def _of_their_core(core: Core) -> Finding:
+    label = f", which says of itself: {core.label}" if core.label else ""
+    return Finding(
+        "ok" if core.tier else "note",
+        "installation",
+        f"schema pgflow belongs to role {core.owner} and was not made by pgflow-mp{label}; it is {core.name}",
+    )
+
+
+def _of_nothing_of_ours(core: Core) -> Finding:
+    if core.made_by == "pgflow-mp":
+        text = "schema pgflow is pgflow-mp's, and its schema pgflow_mp is gone; restore it from a backup"
+        return Finding("trouble", "installation", text)
+    command = "pgflow-mp install" if core.tier else None
+    return Finding("trouble", "installation", str(not_installed(core)), command)
+
+
+def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
+    try:
+        found = db.ask(installed())
+    except NotPermitted:
+        yield Finding("note", "installation", f"by role {around.owner}; this role may not read its details")
+        return
+    beside = "" if core.made_by == "pgflow-mp" else " beside it"
+    text = (
+        f"pgflow-mp {found.package_version}{beside}, tables version {found.version}, by role {around.owner} on "
+        f"{moment(found.installed_at)}, last updated {moment(found.updated_at)}; pgmq: {found.pgmq}"
+    )
+    yield _of_functions(found, core, text)
+    cron = f"pg_cron {around.pg_cron}" if around.pg_cron else "no pg_cron (not needed)"
+    events = "realtime.send gets events" if around.has_realtime else "no realtime.send, so no events are sent to it"
+    yield Finding("note", "installation", f"{cron}; {events}")
+
+
+def _of_functions(found: Installed, core: Core, text: str) -> Finding:
+    """Compare what was installed with what this package would install now."""
+    if found.core_fingerprint not in (None, core.fingerprint):
+        changed = f"{text}; the core was changed since, and pgflow-mp's functions were made for what it was"
+        return Finding("trouble", "installation", changed, "pgflow-mp install")
+    if core.made_by == "pgflow-mp":
+        same = scripts.content_hash(scripts.functions(scripts.root(), realtime=core.realtime)) == found.content_hash
+    else:
+        same = found.package_version == __version__
+    if same:
+        return Finding("ok", "installation", text)
+    others = f"{text}; its functions are not those of pgflow-mp {__version__}, which examines it"
+    return Finding("warning", "installation", others, "pgflow-mp install")

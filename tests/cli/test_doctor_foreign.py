@@ -1,0 +1,193 @@
+"""``pgflow-mp doctor`` in a database that the tools of another language made."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from pgflow_mp.core.install import install
+from tests.cli.test_doctor import found
+from tests.core import foreign
+
+
+@pytest.fixture
+def doctor(call, foreign_dsn):
+    """Make a database of that generation, change it, examine it: the findings."""
+
+    def doctor(generation: str, *changes: str, beside: bool = False, code: int = 1):
+        dsn = foreign_dsn(generation)
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            if beside:
+                install(conn)
+            for change in changes:
+                conn.execute(change)
+            before = foreign.catalog(conn)
+            done = call("doctor", "--dsn", dsn, "--json")
+            assert done.returncode == code, done.stdout + done.stderr
+            assert foreign.catalog(conn) == before
+        return found(done)
+
+    return doctor
+
+
+def texts(findings, level, about):
+    return [finding["text"] for finding in findings.get((level, about), ())]
+
+
+def test_what_is_there_by_whom_and_what_installing_would_do(doctor):
+    findings = doctor("0.17.1")
+    (whose,) = texts(findings, "ok", "installation")
+    assert whose.endswith("was not made by pgflow-mp; it is the TypeScript core, generation 0.17.1")
+    assert "belongs to role postgres" in whose
+    (trouble,) = findings["trouble", "installation"]
+    assert "adds schema pgflow_mp and changes nothing of what is there" in trouble["text"]
+    assert trouble["command"] == "pgflow-mp install"
+
+
+def test_whose_workers_can_run_and_what_stops_the_others(doctor):
+    findings = doctor("0.16.0")
+    (can,) = texts(findings, "ok", "generations")
+    assert can == "whose workers can run here: TypeScript 0.16 HTTP; TypeScript 0.16 process"
+    cannot = texts(findings, "note", "generations")
+    assert (
+        "whose workers cannot, since there is no ensure_flow_compiled that takes 4 arguments: "
+        "TypeScript 0.17.0; TypeScript 0.17.1"
+    ) in cannot
+
+
+def test_telemetry_is_told_with_the_call_that_ends_it(doctor):
+    (on,) = doctor("0.17.1")["warning", "telemetry"]
+    assert on["command"] == 'psql -c "select pgflow_telemetry.disable()"'
+    off = doctor("0.17.1", "select pgflow_telemetry.disable()")
+    assert texts(off, "ok", "telemetry") == ["the core's reports to its makers are off"]
+    assert ("warning", "telemetry") not in off
+
+
+LONG_STEP = (
+    "select pgflow.create_flow('long', timeout => 60)",
+    "select pgflow.add_step('long', 'brief', timeout => 90)",
+    "select pgflow.add_step('long', 'lengthy', timeout => 600)",
+)
+
+
+def test_timeouts_that_recovery_would_misjudge_are_told_with_the_update_that_mends_it(doctor):
+    """core ST-1: by the flow's timeout and 30 s; generations RQ-1: from 0.15.1 on by the step's."""
+    findings = doctor("0.14.1", *LONG_STEP)
+    (misjudged,) = findings["trouble", "timeouts"]
+    assert misjudged["text"].startswith("step lengthy of long may take 600 s")
+    assert "takes its tasks away after 90 s" in misjudged["text"]
+    repaired = misjudged["command"].removeprefix('psql -c "').removesuffix('"')
+    assert ("trouble", "timeouts") not in doctor("0.14.1", *LONG_STEP, repaired)
+    assert ("trouble", "timeouts") not in doctor("0.15.1", *LONG_STEP)
+
+
+CLASH = (
+    "the slug of step twice of flow good differs from Twice by case only: cores from 0.17 on take them for one; make it "
+    "anew under another slug"
+)
+
+
+def test_slugs_that_newer_cores_refuse_are_told(doctor):
+    """generations SU-9."""
+    findings = doctor(
+        "0.16.0",
+        "select pgflow.create_flow('_private')",
+        "select pgflow.create_flow('good')",
+        "select pgflow.add_step('good', 'a__b')",
+        "select pgflow.add_step('good', 'Twice')",
+        "select pgflow.add_step('good', 'twice')",
+    )
+    told = texts(findings, "warning", "slugs")
+    assert [text.partition(" (")[0] for text in told] == [
+        "cores from 0.17 on refuse the slug of flow _private",
+        "cores from 0.17 on refuse the slug of step a__b of flow good",
+        CLASH,
+    ]
+
+
+def test_what_a_core_lacks_is_told(doctor):
+    assert len(texts(doctor("0.14.1"), "note", "features")) == 2
+    assert texts(doctor("0.17.0"), "note", "features") == []
+    assert texts(doctor("0.17.0"), "ok", "features") == [
+        "pg_cron recovers tasks of workers that are gone, every 15 seconds"
+    ]
+
+
+def test_a_core_whose_recovery_nobody_drives_is_told(doctor):
+    (undriven,) = doctor("0.17.0", "select cron.unschedule('pgflow_requeue_stalled_tasks')")["warning", "features"]
+    assert undriven["command"] == 'psql -c "select pgflow.setup_requeue_stalled_tasks_cron()"'
+
+
+def test_a_core_without_its_event_service_is_told_with_what_stands_in_for_it(doctor, foreign_dsn):
+    (silent,) = doctor("elixir 0.4", "drop schema realtime cascade")["trouble", "features"]
+    dsn = foreign_dsn("elixir 0.4")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("drop schema realtime cascade")
+        conn.execute(silent["command"].removeprefix('psql -c "').removesuffix('"'))
+        conn.execute("select pgflow.create_flow('quiet')")
+        assert conn.execute("select status from pgflow.start_flow('quiet', '{}')").fetchone() == ("completed",)
+
+
+LOCAL = """
+do $$
+begin
+  execute format('alter database %I set app.settings.jwt_secret = %L', current_database(),
+    'super-secret-jwt-token-with-at-least-32-characters-long');
+end $$
+"""
+
+
+def test_a_core_that_takes_itself_for_a_development_database_is_told(doctor):
+    (warned,) = texts(doctor("0.16.0", LOCAL), "warning", "features")
+    assert "deletes the flow with all its runs" in warned
+
+
+def test_beside_a_core_everything_is_examined_and_nothing_needs_a_person(doctor):
+    findings = doctor("elixir 0.4", beside=True, code=0)
+    assert "trouble" not in {level for level, _ in findings}
+    (_, ours) = texts(findings, "ok", "installation")
+    assert "beside it, tables version" in ours
+    (runs,) = texts(findings, "ok", "generations")
+    assert runs == "whose workers can run here: Elixir from 0.4; pgflow-mp"
+    assert texts(findings, "ok", "rows") == ["nothing is stuck, no message is orphaned"]
+
+
+def test_what_is_stuck_in_a_foreign_core_is_told_and_repaired(call, foreign_dsn):
+    dsn = foreign_dsn("0.17.1")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        install(conn)
+        conn.execute("select pgflow.create_flow('stuck')")
+        conn.execute("select pgflow.add_step('stuck', 'one')")
+        conn.execute("select pgflow.start_flow('stuck', '{}')")
+        conn.execute("update pgmq.q_stuck set msg_id = msg_id + 100")
+    findings = found(call("doctor", "--dsn", dsn, "--json"))
+    assert {(finding["text"], finding["command"]) for finding in findings["trouble", "rows"]} == {
+        ("task without a message: 1 case in stuck", "pgflow-mp repair"),
+        ("message without a task: 1 case", "pgflow-mp repair"),
+    }
+    assert call("repair", "--dsn", dsn).returncode == 0
+    assert ("trouble", "rows") not in found(call("doctor", "--dsn", dsn, "--json"))
+
+
+def test_a_core_that_was_changed_since_is_told(doctor):
+    findings = doctor("0.17.1", "alter table pgflow.runs add column note text", beside=True)
+    (changed,) = findings["trouble", "installation"]
+    assert "the core was changed since" in changed["text"]
+    assert changed["command"] == "pgflow-mp install"
+
+
+def test_a_role_without_rights_is_told_what_was_not_examined(call, foreign_dsn):
+    dsn = foreign_dsn("0.17.1")
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("create role doctor_tests_stranger login")
+    try:
+        theirs = psycopg.conninfo.make_conninfo(dsn, user="doctor_tests_stranger")
+        findings = found(call("doctor", "--dsn", theirs, "--json"))
+        assert texts(findings, "note", "slugs") == ["not examined: this role may not read flows and steps"]
+        assert texts(findings, "note", "telemetry") == [
+            "schema pgflow_telemetry is there; this role may not ask whether it is on"
+        ]
+        assert texts(findings, "ok", "generations")
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute("drop role doctor_tests_stranger")

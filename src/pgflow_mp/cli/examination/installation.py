@@ -10,6 +10,7 @@ from pgflow_mp.cli.words import moment
 from pgflow_mp.core import scripts
 from pgflow_mp.core.queries.examination import installed
 from pgflow_mp.core.refusals import not_installed
+from pgflow_mp.core.roles import lacking
 from pgflow_mp.errors import NotPermitted
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def of_installation(db: Session, around: Surroundings, core: Core) -> Iterator[F
         yield from _of_ours(db, around, core)
     else:
         yield _of_nothing_of_ours(core)
+        yield from _of_missing_rights(db, around, core)
 
 
 def _of_their_core(core: Core) -> Finding:
@@ -49,6 +51,13 @@ def _of_nothing_of_ours(core: Core) -> Finding:
         return Finding("trouble", "installation", text)
     command = "pgflow-mp install" if core.tier else None
     return Finding("trouble", "installation", str(not_installed(core)), command)
+
+
+def _of_missing_rights(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
+    """Say what the owner of the core has to grant before pgflow-mp can be installed beside it."""
+    if core.tier in ("sets", "calls") and (left := lacking(db.conn, around.role, installer=True)):
+        text = f"role {around.role} may not install beside it; let the owner of the schema, {core.owner}, run"
+        yield Finding("trouble", "rights", f"{text}: {'; '.join(left)}")
 
 
 def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:

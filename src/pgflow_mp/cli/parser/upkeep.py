@@ -69,8 +69,9 @@ _RETENTION_EXAMPLES = """\
 
 _DOCTOR = """\
 Examine a database: what is installed and by whom, versions, workers that live and that are silent, queues that nobody
-serves, stuck rows and orphaned messages. Each trouble comes with the command that mends it. Changes nothing. Exit code
-1 when something needs a person.
+serves, stuck rows and orphaned messages; of a database that the tools of another language made, also whose workers can
+run on it and what its core lacks. Each trouble comes with the command that mends it. Changes nothing. Exit code 1 when
+something needs a person.
 """
 
 _DOCTOR_EXAMPLES = """\

@@ -43,7 +43,7 @@ begin
 
     return query
       select c.run_id, c.step_slug, c.task_index, c.msg_id, c.attempt, c.timeout, c.input, c.flow_input
-      from pgflow_mp._claim_messages(flow_slug, queue_name, null, ids, worker_id, wanted) as c;
+      from pgflow_mp._claim_messages(flow_slug, queue_name, null, ids, worker_id, wanted, only_visible => true) as c;
     get diagnostics claimed = row_count;
     exit when cardinality(ids) < size;
     wanted := wanted - claimed;

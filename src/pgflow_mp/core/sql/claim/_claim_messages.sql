@@ -4,13 +4,14 @@
 --
 -- Order of locks: task rows (skipping those that another session holds), then queue rows (D-2). The messages of
 -- the locked tasks are hidden for the effective timeout + 2 s (generations ST5-2) and only tasks whose message
--- was still there are started (strict: a missing one fails the claim, ST5-3); started_at is never before
+-- was still there are started (strict: a missing one fails the claim, ST5-3; only_visible: and that nobody else has read in
+-- the meantime, who may be about to start them with a claim that does not look at what ours has done); started_at is never before
 -- queued_at, although our transaction may be older than the task (core X-3).
 --
 -- Rows are looked up in `lateral (... offset 0)` and changed by ctid: README.md says why.
 create or replace function pgflow_mp._claim_messages(
   flow_slug text, queue_name text, only_step text, msg_ids bigint[], worker_id uuid, wanted int,
-  strict boolean default false
+  strict boolean default false, only_visible boolean default false
 )
 returns table (
   run_id uuid, step_slug text, task_index int, msg_id bigint, attempt int, timeout int, input jsonb, flow_input jsonb
@@ -73,7 +74,8 @@ begin
   end if;
 
   select coalesce(array_agg(found.message_id), '{}') into found_ids
-  from pgflow_mp._delay_messages(array_fill(queue_name, array[cardinality(ids)]), ids, delays, reads => 1) as found;
+  from pgflow_mp._delay_messages(array_fill(queue_name, array[cardinality(ids)]), ids, delays, reads => 1,
+    only_visible => _claim_messages.only_visible) as found;
   if strict and cardinality(found_ids) < cardinality(ids) then
     raise invalid_text_representation using message = format(
       'invalid input syntax for type integer: "start_tasks(): visibility updated %s of %s claimed messages"',

@@ -21,12 +21,16 @@ begin
     left join lateral (
       select true as is_held
       from pgflow.step_tasks as t
+      join pgflow.step_states as s on s.run_id = t.run_id and s.step_slug = t.step_slug
+      join pgflow.runs as r on r.run_id = t.run_id
       where t.run_id = given.run_id
         and t.step_slug = given.step_slug
         and t.task_index = given.task_index
         and t.status = 'started'
         and t.attempts_count = given.attempt
         and t.last_worker_id = given.worker_id
+        and s.status = 'started'  -- some cores leave the tasks of what has ended as they are (core FT-10)
+        and r.status = 'started'
       offset 0
     ) as own on true
     where own.is_held is null

@@ -1,7 +1,9 @@
 -- Makes messages visible delays[i] seconds from now (clock time); ids that are in no queue are ignored.
--- Returns the messages that were found. reads is what is added to read_ct.
+-- Returns the messages that were found. reads is what is added to read_ct. only_visible: one that is hidden, because somebody
+-- else has just read it, counts as not found.
 create or replace function pgflow_mp._delay_messages(
-  queue_names text[], message_ids bigint[], delays double precision[], reads int default 0
+  queue_names text[], message_ids bigint[], delays double precision[], reads int default 0,
+  only_visible boolean default false
 )
 returns table (queue_name text, message_id bigint)
 language plpgsql
@@ -30,10 +32,12 @@ begin
             read_ct = q.read_ct + $3
         from unnest($1, $2) as given (message_id, delay)
         where q.msg_id = given.message_id
+          and (not $5 or q.vt <= clock_timestamp())
         returning $4, q.msg_id
       $query$,
       pgmq.format_table_name(batch.queue_name, 'q')
-    ) using batch.message_ids, batch.delays, _delay_messages.reads, batch.queue_name;
+    ) using batch.message_ids, batch.delays, _delay_messages.reads, batch.queue_name,
+      _delay_messages.only_visible;
   end loop;
 end;
 $$;

@@ -184,7 +184,7 @@ class Worker:
         self._settler = Settler(self._links["settle"], self._holding, self._settled, self._announcer, self._deciders)
         self._returner = Returner(self._links["settle"], self._holding)
         self._claimer = self._make_claimer(poll_interval, only_runs, unknown_step_timeout)
-        self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated)
+        self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated, self._registration)
         self._canceller = Canceller(self._links["recovery"], self._fleet, self._holding)
         self._dynamic = None if handlers is None else self._make_dynamic(handlers)
         self._listener = Listener(

@@ -138,8 +138,11 @@ def register_workers(
 _HEARTBEAT = "select worker_id, deprecated from pgflow_mp.heartbeat(%s::uuid[])"
 
 
-def heartbeat(worker_ids: Sequence[UUID]) -> Statement[dict[UUID, bool]]:
-    """Beat for workers; tell of each whether it shall finish its tasks and exit (a missing row means yes, SU-7)."""
+def heartbeat(worker_ids: Sequence[UUID]) -> Statement[dict[UUID, bool | None]]:
+    """Beat for workers; tell of each whether it shall finish its tasks and exit.
+
+    A missing row means yes (SU-7), but on cores from before that rule: there it is None, and says nothing.
+    """
     return Statement(_HEARTBEAT, (list(worker_ids),), _deprecated_by_worker)
 
 
@@ -149,30 +152,14 @@ def mark_workers_stopped(worker_ids: Sequence[UUID]) -> Statement[None]:
 
 
 _PROCESSES = """
-select w.worker_id, p.host, p.pid, p.boot_id, p.pid_namespace, p.process_started
-from pgflow_mp.workers as p
-join pgflow.workers as w on w.worker_id = p.worker_id
-where w.stopped_at is null
-  and p.boot_id = %s::text
-  and p.pid_namespace = %s::text
+select worker_id, host, pid, boot_id, pid_namespace, process_started
+from pgflow_mp.neighbours(%s::text, %s::text)
 """
 
 
 def list_processes(boot_id: str, pid_namespace: str) -> Statement[dict[UUID, Process]]:
     """Tell the processes of the workers that never said that they stopped, on one machine and in one container."""
     return Statement(_PROCESSES, (boot_id, pid_namespace), _processes_by_worker)
-
-
-_OTHERS = """
-select distinct s.flow_slug
-from pgflow.steps as s
-join pgflow.workers as w on lower(w.queue_name) = s.queue_name
-where s.flow_slug = any(%s::text[])
-  and w.worker_id <> all(%s::uuid[])
-  and w.stopped_at is null
-  and w.deprecated_at is null
-  and w.last_heartbeat_at > now() - make_interval(secs => %s::float8)
-"""
 
 
 def flows_of_other_workers(
@@ -185,12 +172,13 @@ def flows_of_other_workers(
         worker_ids: Those who do not count: the caller's own.
         silent: Seconds without a heartbeat after which a worker does not count either.
     """
-    return Statement(_OTHERS, (list(flow_slugs), list(worker_ids), silent), lambda found: {slug for (slug,) in found})
+    sql = "select * from pgflow_mp.flows_of_other_workers(%s::text[], %s::uuid[], %s::float8)"
+    return Statement(sql, (list(flow_slugs), list(worker_ids), silent), lambda found: {slug for (slug,) in found})
 
 
 def _processes_by_worker(found: list[Row]) -> dict[UUID, Process]:
     return {worker_id: Process(*process) for worker_id, *process in found}
 
 
-def _deprecated_by_worker(found: list[Row]) -> dict[UUID, bool]:
+def _deprecated_by_worker(found: list[Row]) -> dict[UUID, bool | None]:
     return dict(found)

@@ -94,7 +94,7 @@ def test_a_changed_core_gets_functions_made_for_it(foreign_dsn):
 
 def test_a_name_that_a_core_does_not_have_is_refused_when_it_is_rendered():
     lacking = SimpleNamespace(
-        columns={"flows": ("flow_slug",)}, calls={}, tier="sets", realtime=False, name="it", has=lambda *_: False
+        columns={"flows": ("flow_slug",)}, calls={}, hardened=True, realtime=False, name="it", has=lambda *_: False
     )
     with pytest.raises(InstallError, match=r"pgflow-mp needs pgflow\.\w+, which it does not have"):
         beside.render(scripts.root(), lacking)

@@ -27,14 +27,14 @@ def conn(foreign_db, name):
 
 # Built as: what it is taken for, and how it is served.
 VERDICTS = {
-    "0.8.1": ("typescript", "0.8", "calls"),
-    "0.14.1": ("typescript", "0.14", "calls"),
-    "0.15.0": ("typescript", "0.15.0", "calls"),
-    "0.15.1": ("typescript", "0.15.1", "calls"),
-    "0.16.0": ("typescript", "0.16.0", "calls"),
+    "0.8.1": ("typescript", "0.8", "views"),
+    "0.14.1": ("typescript", "0.14", "views"),
+    "0.15.0": ("typescript", "0.15.0", "views"),
+    "0.15.1": ("typescript", "0.15.1", "views"),
+    "0.16.0": ("typescript", "0.16.0", "views"),
     "0.17.0": ("typescript", "0.17.0", "sets"),
     "0.17.1": ("typescript", "0.17.1", "sets"),
-    "elixir 0.3": ("elixir", "elixir 0.3", "calls"),
+    "elixir 0.3": ("elixir", "elixir 0.3", "views"),
     "elixir 0.4": ("elixir", "elixir 0.4", "sets"),
 }
 

@@ -6,11 +6,13 @@ columns of the contract in schema `pgflow` as we make it. Beside a foreign schem
 - A function that we would create in schema pgflow, and that ours call, is created in `pgflow_mp` under its name. Those
   that only workers of other languages call are left out: they have their own.
 - A table that lacks columns which ours have is replaced by an updatable view ``pgflow_mp.core_<table>`` of it, which
-  has them as well (`FILLS`). Ids of rows (``ctid``) come through, so the plans stay what they are.
+  has them as well (`FILLS`). Ids of rows and of their writers (``ctid``, ``xmin``) come through, so the plans stay what
+  they are. What is written to such a column goes where a trigger of the view puts it (files with ``instead of``).
 - A line that begins with ``--beside:`` is a statement here, and a comment where the contract is ours.
 - A file in ``beside/every`` takes the place of the file of its name, or adds one; so does one in
-  ``beside/without/<table>.<column>`` where the core lacks the column, and one in ``beside/<tier>`` for cores that are
-  served that way.
+  ``beside/without/<table>.<column>`` where the core lacks the column, or in ``without/step_tasks.status.cancelled``
+  where tasks lack that status. Of several the last counts, in the order of `FILLS`.
+- A name that must stay as it is, a function or table of the core itself, is written ``"pgflow".name``.
 
 What cannot be resolved is refused when it is rendered, not when a task meets it: every name in schema pgflow must be a
 table, a type or a function that is there.
@@ -38,20 +40,57 @@ if TYPE_CHECKING:
 
 __all__ = ["FILLS", "render", "replace_views", "views"]
 
+# What a step has made, where only its tasks tell (core O-1).
+_OUTPUT = """case when core.status = 'completed' then case
+  (select s.step_type from pgflow.steps as s where s.flow_slug = core.flow_slug and s.step_slug = core.step_slug)
+  when 'map' then (
+    select coalesce(jsonb_agg(coalesce(t.output, 'null') order by t.task_index), '[]')
+    from pgflow.step_tasks as t where t.run_id = core.run_id and t.step_slug = core.step_slug)
+  else (
+    select t.output
+    from pgflow.step_tasks as t where t.run_id = core.run_id and t.step_slug = core.step_slug and t.task_index = 0)
+end end"""
+_REQUEUES = """(select kept.{} from pgflow_mp.task_requeues as kept
+  where kept.run_id = core.run_id and kept.step_slug = core.step_slug and kept.task_index = core.task_index)"""
+
 FILLS: Mapping[str, Mapping[str, str]] = {
     "flows": {
         "queue_mode": "'flow'::text",
         "flow_type": "coalesce((select kept.flow_type from pgflow_mp.flow_types as kept"
         " where kept.flow_slug = core.flow_slug), 'flow')",
     },
-    "steps": {"queue_name": "lower(core.flow_slug)"},
-    "step_tasks": {"queue_name": "lower(core.flow_slug)"},
-    "workers": {"pgflow_version": "null::text"},
+    "steps": {
+        "queue_name": "lower(core.flow_slug)",
+        "required_input_pattern": "null::jsonb",
+        "forbidden_input_pattern": "null::jsonb",
+        "when_unmet": "'skip'::text",
+        "when_exhausted": "'fail'::text",
+    },
+    "step_states": {
+        "output": _OUTPUT,
+        "skip_reason": "null::text",
+        "skipped_at": "null::timestamptz",
+    },
+    "step_tasks": {
+        "queue_name": "lower(core.flow_slug)",
+        "requeued_count": f"coalesce({_REQUEUES.format('requeued_count')}, 0)",
+        "last_requeued_at": _REQUEUES.format("last_requeued_at"),
+        "permanently_stalled_at": "null::timestamptz",
+    },
+    "workers": {
+        "stopped_at": "case when core.last_heartbeat_at = 'epoch' then core.deprecated_at end",
+        "pgflow_version": "null::text",
+    },
+    "worker_functions": {"start_mode": "'http'::text"},
 }
 """What a column is where a core has none: an expression over its row, which is called ``core``."""
 
+
 # Functions with a leading underscore are parts; these are called by themselves (core/queries/clock, tasks).
 _CALLED_PARTS = ("_clock", "_requeue_tasks")
+
+# So begins the trigger of a view; no function calls it.
+_INSTEAD = "\ninstead of "
 
 _VARIANT_LINE = re.compile(r"^(\s*)--beside: ", re.MULTILINE)
 _COMMENT = re.compile(r"--[^\n]*")
@@ -83,7 +122,8 @@ def views(core: Core) -> dict[str, str]:
     for table, fills in FILLS.items():
         missing = [f"{expression} as {column}" for column, expression in fills.items() if not core.has(table, column)]
         if missing and table in core.columns:
-            columns = ", ".join(["core.ctid", *(f"core.{column}" for column in core.columns[table]), *missing])
+            present = ["ctid", "xmin", *core.columns[table]]
+            columns = ", ".join([*(f"core.{column}" for column in present), *missing])
             made[table] = f"create view pgflow_mp.core_{table} as select {columns} from pgflow.{table} as core"  # noqa: S608 - names of the catalog
     return made
 
@@ -143,13 +183,18 @@ def render(folder: Traversable, core: Core) -> list[Script]:
 def _files(folder: Traversable, core: Core) -> list[Script]:
     """Return the files that hold for this core, each with what is different there."""
     found = {script.function: script for script in scripts.functions(folder, realtime=core.realtime)}
-    lacking = [f"without/{t}.{c}" for t, fills in FILLS.items() for c in fills if not core.has(t, c)]
-    for place in ("every", *lacking, str(core.tier)):
+    for place in ("every", *(f"without/{what}" for what in _lacking(core))):
         found |= {script.function: script for script in scripts.variants(folder, place)}
     return [
         Script(script.name, _VARIANT_LINE.sub(r"\1", script.sql))
         for script in sorted(found.values(), key=lambda script: script.name)
     ]
+
+
+def _lacking(core: Core) -> list[str]:
+    """Return what a core lacks, as the folders below ``beside/without`` are called."""
+    columns = [f"{table}.{column}" for table, fills in FILLS.items() for column in fills if not core.has(table, column)]
+    return columns if core.hardened else [*columns, "step_tasks.status.cancelled"]
 
 
 def _needed(files: Iterable[Script]) -> list[Script]:
@@ -159,7 +204,7 @@ def _needed(files: Iterable[Script]) -> list[Script]:
     left: list[Script] = [
         file
         for (schema, name), file in by_function.items()
-        if schema == "pgflow_mp" and (not name.startswith("_") or name in _CALLED_PARTS)
+        if schema == "pgflow_mp" and (not name.startswith("_") or name in _CALLED_PARTS or _INSTEAD in file.sql)
     ]
     while left:
         file = left.pop()

@@ -8,7 +8,7 @@ How a core is served (`Core.tier`):
 
 - ``own``: pgflow-mp made it, and all generations' workers run on it.
 - ``sets``: tasks name their queue and know six statuses; our state machine, which works on sets, runs on its tables.
-- ``calls``: older; our functions call those of the contract, many in a transaction, and make up for their defects.
+- ``views``: older; it runs on views of its tables, which have what these lack (`beside`).
 - None: it cannot be served; `Core.reason` says why.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["STATUSES", "Core", "Maker", "Pgmq", "Tier", "probe"]
 
 Maker = Literal["nobody", "pgflow-mp", "typescript", "elixir", "unknown"]
-Tier = Literal["own", "sets", "calls"]
+Tier = Literal["own", "sets", "views"]
 
 STATUSES = frozenset({"queued", "started", "completed", "failed", "skipped", "cancelled"})
 """What a task can be since 0.15.1 (generations 2)."""
@@ -231,7 +231,7 @@ class Core:
             return "own"
         if self.reason is not None:
             return None
-        return "sets" if self.queue_identity and self.statuses == STATUSES else "calls"
+        return "sets" if self.queue_identity and self.statuses == STATUSES else "views"
 
     @property
     def reason(self) -> str | None:

@@ -158,7 +158,7 @@ def check_server(conn: _Connection) -> None:
 def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     set_up_transaction(conn)
     before = _installed(conn)
-    core = _foreign_core(conn, folder, before)
+    core = _foreign_core(conn, before)
     how, pgmq_line = pgmq.ensure(conn)
     version, tables_line = _bring_tables(conn, folder, before.version, beside=core is not None)
 
@@ -184,7 +184,7 @@ def _install_locked(conn: _Connection, folder: Traversable) -> list[str]:
     ]
 
 
-def _foreign_core(conn: _Connection, folder: Traversable, before: _Installed) -> Core | None:
+def _foreign_core(conn: _Connection, before: _Installed) -> Core | None:
     """Return the core of somebody else beside which we install; None where schema pgflow is ours, or nobody's yet.
 
     Raises:
@@ -201,7 +201,7 @@ def _foreign_core(conn: _Connection, folder: Traversable, before: _Installed) ->
     core = execute(conn, probe())
     if core.made_by == "nobody":
         return None
-    if why := _why_not(core, folder):
+    if why := _why_not(core):
         raise InstallError(
             f"database {database!r} has a schema pgflow that pgflow-mp did not make and cannot work with: {why}. "
             "It was left as it is. Install into another database."
@@ -214,14 +214,12 @@ def _foreign_core(conn: _Connection, folder: Traversable, before: _Installed) ->
     return core
 
 
-def _why_not(core: Core, folder: Traversable) -> str | None:
+def _why_not(core: Core) -> str | None:
     """Tell why we cannot stand beside a core; None where we can."""
     if core.made_by == "pgflow-mp":
         return "it is one of pgflow-mp whose schema pgflow_mp is gone, and with it what the core needs"
     if core.tier is not None and core.pgmq is None:
         return "there is no pgmq, which has its queues"
-    if core.tier == "calls" and not scripts.variants(folder, "calls"):
-        return f"it is {core.name}, and served are cores from 0.17 (TypeScript) and 0.4 (Elixir) on"
     return core.reason
 
 

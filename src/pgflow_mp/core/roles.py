@@ -234,8 +234,8 @@ def lacking(conn: _Connection, role: str, *, installer: bool = False) -> list[st
 
 def _grant_on_theirs(conn: _Connection, role: str) -> list[str]:
     """Grant what a worker lacks on tables of somebody else, and say what is left for their owner to grant."""
-    for view in _column(conn, _OUR_VIEWS):
-        _run(conn, f"grant select, insert, update on {view} to {{role}}", role)
+    for written in (*_column(conn, _OUR_VIEWS), "pgflow_mp.task_requeues"):
+        _run(conn, f"grant select, insert, update on {written} to {{role}}", role)
     for statement in lacking(conn, role):
         try:
             with conn.transaction():

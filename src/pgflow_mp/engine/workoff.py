@@ -12,6 +12,7 @@ import time
 import uuid
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import psycopg
@@ -43,7 +44,7 @@ from pgflow_mp.executors.lending import AsyncLender, Lender
 from pgflow_mp.executors.services import TaskServices
 from pgflow_mp.hooks.deciders import RETRY_DELAY, retry_delay
 from pgflow_mp.hooks.handling import HandlerHooks
-from pgflow_mp.hooks.manager import Plugins
+from pgflow_mp.hooks.manager import no_plugins
 from pgflow_mp.hooks.observers import Direct
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.engine.link import Link
     from pgflow_mp.executors.base import Outcome, TaskCall
+    from pgflow_mp.hooks.manager import Plugins
 
 T = TypeVar("T")
 
@@ -88,6 +90,7 @@ def work_off(
     skip: bool = True,
     run: Callable[[TaskCall, Services], Outcome] | None = None,
     plugins: Plugins | None = None,
+    dsn: Callable[[], str] | None = None,
 ) -> WorkedOff:
     """Run tasks of these runs until all of them have ended.
 
@@ -101,12 +104,20 @@ def work_off(
         run: Runs one call, with what stands behind its context. An exception from it ends the work; the task is given
             back.
         plugins: Observers, called in this thread, and deciders. Child hooks too, unless `run` is given.
+        dsn: Tells the database to handlers that are lent a connection; without it they get that of `conn`.
     """
-    plugins = plugins or Plugins()
+    plugins = plugins or no_plugins()
     skipped: list[SkippedDelay] = []
     with _registered(conn, flows) as worker_ids:
         drive = _Drive(
-            conn, flows, worker_ids, run_ids, run or _runner(plugins), plugins, most=1 if until else MOST_TASKS
+            conn,
+            flows,
+            worker_ids,
+            run_ids,
+            run or _runner(plugins),
+            plugins,
+            most=1 if until else MOST_TASKS,
+            dsn=dsn or partial(_dsn_of, conn),
         )
         with closing(drive.lender):
             while drive.open and not (until and until()):
@@ -134,6 +145,7 @@ class _Drive:
         plugins: Plugins,
         *,
         most: int,
+        dsn: Callable[[], str],
     ) -> None:
         self._plugins = plugins
         self._announcer = Announcer(Direct(plugins))
@@ -146,7 +158,7 @@ class _Drive:
             wants_carriers=plugins.wants_carriers,
         )
         self._run = run
-        self.lender, self._async_lender = Lender(self._dsn), AsyncLender(self._dsn_async)
+        self.lender, self._async_lender = Lender(dsn), AsyncLender(_awaited(dsn))
         self._most = most
         self._quantity = 1
         self.open = list(run_ids)
@@ -210,12 +222,6 @@ class _Drive:
 
         return TaskServices(self.lender, self._async_lender, report, ask, call.flow_input, cancelled)
 
-    def _dsn(self) -> str:
-        return make_conninfo(self._conn.info.dsn, password=self._conn.info.password or None)
-
-    async def _dsn_async(self) -> str:
-        return self._dsn()
-
     def _settle(self, outcomes: Sequence[Outcome]) -> None:
         """Settle together; where the database refuses, apart, so that the one to blame fails alone (D-6)."""
         if not outcomes:
@@ -247,6 +253,17 @@ class _Drive:
             delay=usual_retry_delay(outcome.call),
         )
         return replace(outcome, retry_delay=delay)
+
+
+def _dsn_of(conn: psycopg.Connection[Any]) -> str:
+    return make_conninfo(conn.info.dsn, password=conn.info.password or None)
+
+
+def _awaited(dsn: Callable[[], str]) -> Callable[[], Coroutine[Any, Any, str]]:
+    async def found() -> str:
+        return dsn()
+
+    return found
 
 
 def _runner(plugins: Plugins) -> Callable[[TaskCall, Services], Outcome]:

@@ -11,35 +11,15 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $$
 declare
+  tids constant tid[] := array(select pgflow_mp._lock_open_tasks(run_ids, step_slugs));
   queue_names text[];
   message_ids bigint[];
 begin
-  -- Claims may be at work on some: wait for them first, so that the next statement sees the rows that they leave.
-  perform
-  from unnest(_end_open_tasks.run_ids, _end_open_tasks.step_slugs) as given (run_id, step_slug)
-  cross join lateral (
-    select
-    from pgflow.step_tasks as open_task
-    where open_task.run_id = given.run_id
-      and (given.step_slug is null or open_task.step_slug = given.step_slug)
-      and open_task.status in ('queued', 'started')
-    for update
-    offset 0
-  ) as own;
-
   with ended as (
     update pgflow.step_tasks as t
     set status = _end_open_tasks.new_status
-    from unnest(_end_open_tasks.run_ids, _end_open_tasks.step_slugs) as given (run_id, step_slug)
-    cross join lateral (
-      select open_task.ctid as tid
-      from pgflow.step_tasks as open_task
-      where open_task.run_id = given.run_id
-        and (given.step_slug is null or open_task.step_slug = given.step_slug)
-        and open_task.status in ('queued', 'started')
-      offset 0
-    ) as own
-    where t.ctid = own.tid
+    from unnest(tids) as open_task (tid)
+    where t.ctid = open_task.tid
     returning t.queue_name, t.message_id
   )
   select array_agg(queue_name), array_agg(message_id) into queue_names, message_ids from ended;

@@ -8,4 +8,5 @@ as $$
   delete from pgflow_mp.runs as ours where ours.run_id = any (run_ids);
   delete from pgflow_mp.carriers as ours where ours.run_id = any (run_ids);
   delete from pgflow_mp.task_progress as ours where ours.run_id = any (run_ids);
+  delete from pgflow_mp.task_requeues as ours where ours.run_id = any (run_ids);
 $$;

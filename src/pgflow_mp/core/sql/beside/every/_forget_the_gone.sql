@@ -24,6 +24,7 @@ begin
       ('runs', 'runs', 'run_id'),
       ('carriers', 'runs', 'run_id'),
       ('task_progress', 'runs', 'run_id'),
+      ('task_requeues', 'runs', 'run_id'),
       ('workers', 'workers', 'worker_id'),
       ('schedules', 'flows', 'flow_slug'),
       ('paused_flows', 'flows', 'flow_slug'),

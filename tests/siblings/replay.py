@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import pq
 
 from .forms import FORMS
-from .ways import as_text, driver_types
+from .parameters import as_text, driver_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,7 @@ class Replayed:
         flow: What it serves; its queue is that of the flow.
         handle: Called with each task as a dict of columns; returns what it outputs, or raises.
         most: How many messages it reads at once.
+        step: The one step that it serves, when the flow has a queue for each (0.17).
 
     Attributes:
         worker_id: Of its row.
@@ -59,6 +60,7 @@ class Replayed:
     flow: FlowDefinition
     handle: Callable[[dict[str, Any]], Any]
     most: int = 10
+    step: str | None = None
     worker_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     told_to_stop: bool = False
     _next_beat: float = 0.0
@@ -67,7 +69,10 @@ class Replayed:
     @property
     def queue(self) -> str:
         """The queue that it reads."""
-        return self.flow.slug.lower()
+        return self._queue_of(self.step)
+
+    def _queue_of(self, step: str | None) -> str:
+        return self.flow.slug.lower() if self.step is None else f"{self.flow.slug}__{step}".lower()
 
     def send(self, name: str, *values: Any) -> list[dict[str, Any]]:
         """Send the form of that name with values of its own; return the rows by name, as text."""
@@ -106,7 +111,8 @@ class Replayed:
 
     def _start_up(self, name: str) -> None:
         slug, shape = self.flow.slug, self.flow.shape()
-        routes = [{"stepSlug": each.slug, "queueName": self.queue} for each in self.flow.steps]
+        routes = [{"stepSlug": each.slug, "queueName": self._queue_of(each.slug)} for each in self.flow.steps]
+        mode = "flow" if self.step is None else "step"
         own_queue = slug if self.generation.queue_as_written else self.queue
         given = {
             "TS 0.14 track": ["replayed"],
@@ -115,7 +121,7 @@ class Replayed:
             "TS 0.14, 0.15 compile": [slug, shape, False],
             "TS 0.16 compile": [slug, shape],
             "Elixir compile": [slug, shape],
-            "TS 0.17 compile": [slug, shape, "flow", routes],
+            "TS 0.17 compile": [slug, shape, mode, routes],
             "Elixir flow type": [slug, "flow"],
             "TS worker row": [own_queue, self.worker_id, "replayed"],
             "TS 0.17.1 worker row": [own_queue, self.worker_id, "replayed", "0.17.1"],
@@ -171,8 +177,9 @@ class Replayed:
         """Claim the tasks of messages that it has read; their ids go as decimal texts (8.2 note 1)."""
         if self.generation.elixir:
             self.send("Elixir effective options", self.flow.slug, [each.slug for each in self.flow.steps])
-        more = [] if self.generation.claim == "TS 0.8-0.16 claim" else [self.queue]
-        found = self.send(self.generation.claim, self.flow.slug, messages, self.worker_id, *more)
+        name = self.generation.claim if self.step is None else "TS 0.17 claim of one step"
+        more = [] if name == "TS 0.8-0.16 claim" else [self.queue] if self.step is None else [self.queue, self.step]
+        found = self.send(name, self.flow.slug, messages, self.worker_id, *more)
         for task in found:
             task["input"] = json.loads(task["input"])
             task["flow_input"] = None if task["flow_input"] is None else json.loads(task["flow_input"])

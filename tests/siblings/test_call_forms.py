@@ -11,8 +11,9 @@ import pytest
 from tests.core.ask import value
 
 from .forms import FORMS
+from .parameters import filled
 from .ways import WAYS
-from .world import compare, fill, filled
+from .world import compare, fill
 
 if TYPE_CHECKING:
     from .forms import Form

@@ -10,7 +10,8 @@ from tests.core.ask import value
 
 from .forms import FORMS
 from .npm import connect, run, version_of
-from .world import compare, fill, filled, kind_and_value, type_names
+from .parameters import filled, kind_and_value, type_names
+from .world import compare, fill
 
 pytestmark = pytest.mark.npm
 

@@ -6,7 +6,6 @@ Each way takes a connection, a form and its names, and returns the columns (``na
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Float8, Int4, Int8
 
-from .world import kind_and_value, type_names
+from .parameters import BOOLEAN, UNTYPED, as_text, driver_types, kind_and_value, type_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,35 +27,14 @@ if TYPE_CHECKING:
     Found = tuple[list[str], list[list[str | None]]]
     Way = Callable[[psycopg.Connection[Any], Form, Mapping[str, str]], Found]
 
-__all__ = ["WAYS", "as_text", "driver_types"]
+__all__ = ["WAYS"]
 
-UNTYPED, BOOLEAN, JSON = 0, 16, 3802
 _numbers = itertools.count()
-TYPES = {"boolean": BOOLEAN, "json": JSON}
-
-
-def as_text(kind: str, found: Any) -> str | None:
-    """A parameter in Postgres' own writing, as drivers send it."""
-    match kind:
-        case "null":
-            return None
-        case "json":
-            return json.dumps(found)
-        case "boolean":
-            return "t" if found else "f"
-        case "array":
-            return "{" + ",".join(str(each) for each in found) + "}"
-        case _:
-            return str(found)
 
 
 def _texts(form: Form, names: Mapping[str, str]) -> list[bytes | None]:
     texts = [as_text(*kind_and_value(each, names)) for each in form.parameters]
     return [None if text is None else text.encode() for text in texts]
-
-
-def driver_types(form: Form) -> list[int]:
-    return [TYPES.get(each.partition(":")[0], UNTYPED) for each in form.parameters]
 
 
 def _result(conn: psycopg.Connection[Any], result: pq.abc.PGresult) -> Found:

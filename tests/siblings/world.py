@@ -7,13 +7,13 @@ Routed (one step with a queue of its own) a run with a queued task.
 from __future__ import annotations
 
 import json
-import string
 import uuid
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from pgflow_mp import Flow, map_step, step
-from tests.core.ask import column, rows, value
+from tests.core.ask import column, value
+
+from .parameters import filled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .forms import Form
 
-__all__ = ["Greet", "Solo", "compare", "fill", "filled", "kind_and_value", "type_names"]
+__all__ = ["Greet", "Solo", "compare", "fill"]
 
 
 class Greet(Flow, slug="Greet"):
@@ -85,20 +85,6 @@ def fill(conn: psycopg.Connection[Any]) -> dict[str, str]:
     }
 
 
-def filled(text: str, names: Mapping[str, str]) -> str:
-    """Put in what `names` holds."""
-    return string.Template(text).safe_substitute(names)
-
-
-def kind_and_value(parameter: str, names: Mapping[str, str]) -> tuple[str, Any]:
-    """A form's parameter as its kind and the value that JSON would have."""
-    kind, _, text = parameter.partition(":")
-    text = filled(text, names)
-    if kind == "text":
-        return kind, text
-    return kind, None if kind == "null" else json.loads(text)
-
-
 def compare(
     form: Form, columns: Sequence[str], found: Sequence[Sequence[str | None]], names: Mapping[str, str]
 ) -> None:
@@ -137,14 +123,3 @@ def _compare_value(where: str, kind: str, found: str | None, wanted: str | None,
         assert json.loads(found) == json.loads(filled(wanted, names)), f"{where}: {found}"
     else:
         assert found == filled(wanted, names), f"{where}: {found}"
-
-
-def type_names(conn: psycopg.Connection[Any], oids: Sequence[int]) -> list[str]:
-    """Names of types, with schema where that is not Postgres' own; asked once a connection."""
-    known = _type_names.setdefault(conn, {})
-    if unknown := [oid for oid in oids if oid not in known]:
-        known.update(rows(conn, "select t, format_type(t, null) from unnest(%s::oid[]) as t", unknown))
-    return [known[oid] for oid in oids]
-
-
-_type_names: WeakKeyDictionary[psycopg.Connection[Any], dict[int, str]] = WeakKeyDictionary()

@@ -17,6 +17,7 @@ from .machine import Machine
 
 # Stands in for the platform's event service (core 1.4): same signature, keeps what it gets in order.
 REALTIME = """
+drop schema if exists realtime cascade;
 create schema realtime;
 create table realtime.sent (place bigserial primary key, payload jsonb, event text, topic text, private boolean);
 create function realtime.send(payload jsonb, event text, topic text, private boolean)

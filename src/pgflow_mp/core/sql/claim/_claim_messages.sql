@@ -92,7 +92,7 @@ begin
       from unnest(ids, tids) as mine (message_id, tid)
       where mine.message_id = any(found_ids)
         and t.ctid = mine.tid
-        and t.status = 'queued'
+        and t.status || '' = 'queued'
       returning t.run_id, t.step_slug, t.task_index, t.message_id, t.attempts_count
     ),
     started_step as (

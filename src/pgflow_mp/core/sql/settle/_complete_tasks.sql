@@ -47,7 +47,7 @@ begin
     where given.wave = _complete_tasks.wave
       and given.flow_slug is not null
       and t.ctid = own.tid
-      and t.status = 'started'
+      and t.status || '' = 'started'
       and (given.attempt is null or t.attempts_count = given.attempt)
       and (given.worker_id is null or t.last_worker_id = given.worker_id)
       and (

@@ -58,7 +58,7 @@ begin
           error_message = turn.error
       from turn
       where t.ctid = turn.tid
-        and t.status = 'started'
+        and t.status || '' = 'started'
       returning turn.*, t.queue_name, t.message_id
     )
     select

@@ -49,7 +49,7 @@ begin
     where given.wave < 0
       and given.retryable is not false
       and t.ctid = own.tid
-      and t.status = 'started'
+      and t.status || '' = 'started'
       and (given.attempt is null or t.attempts_count = given.attempt)
       and (given.worker_id is null or t.last_worker_id = given.worker_id)
       and t.attempts_count < coalesce(st.opt_max_attempts, f.opt_max_attempts)

@@ -42,7 +42,7 @@ begin
       offset 0
     ) as own
     where t.ctid = own.tid
-      and t.status = 'started'
+      and t.status || '' = 'started'
       and t.attempts_count = given.attempt
       and t.last_worker_id = given.worker_id
     returning t.queue_name, t.message_id

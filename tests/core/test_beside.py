@@ -54,19 +54,18 @@ def test_nothing_of_a_foreign_schema_is_changed(foreign):
 
 def test_flows_run_beside_a_foreign_schema(foreign):
     install(foreign)
-    app = PgFlow(foreign)
-    assert app.compile(Greet).status == "compiled"
-    run_id = app.start_flow(Greet, {"name": "ada"}, idempotency_key="a")
-    assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") == run_id
-    with psycopg.connect(foreign, autocommit=True) as conn:
+    with PgFlow(foreign) as app, psycopg.connect(foreign, autocommit=True) as conn:
+        assert app.compile(Greet).status == "compiled"
+        run_id = app.start_flow(Greet, {"name": "ada"}, idempotency_key="a")
+        assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") == run_id
         work_off(conn, [as_definition(Greet)], [run_id], out_of_time=lambda: False)
         assert app.get_run(run_id).output == {"shout": "HELLO ADA"}
         conn.execute("delete from pgflow.step_tasks; delete from pgflow.step_states; delete from pgflow.runs")
-    assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") != run_id
-    with pytest.raises(FlowNotFound):
-        app.schedule("nightly", "no_such_flow", cron="0 0 * * *")
-    app.delete_flow(Greet)
-    assert not app.flow_exists(Greet)
+        assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") != run_id
+        with pytest.raises(FlowNotFound):
+            app.schedule("nightly", "no_such_flow", cron="0 0 * * *")
+        app.delete_flow(Greet)
+        assert not app.flow_exists(Greet)
 
 
 def test_a_core_that_is_unknown_is_refused(empty_dsn):
@@ -135,6 +134,7 @@ def test_roles_beside_get_what_the_installer_may_grant_and_the_rest_is_said(thre
         assert "may work once the owner of schema pgflow, who is not" in said
         admin.execute(grants_in(said))
     assert f"roles: {names['worker']} may work" in install(dsns["installer"])
-    PgFlow(dsns["installer"]).compile(Greet)
+    with PgFlow(dsns["installer"]) as app:
+        app.compile(Greet)
     with working(dsns["worker"], Greet, processes=1), PgFlow(dsns["client"]) as app:
         assert app.start_flow_sync(Greet, {"name": "ada"}, timeout=30).output == {"shout": "HELLO ADA"}

@@ -17,8 +17,7 @@ import psycopg
 
 from pgflow_mp.cli.exits import UsageError
 from pgflow_mp.connecting import DSN_VARIABLE, connect, describe, unreachable
-from pgflow_mp.core.generation import probe
-from pgflow_mp.core.refusals import not_installed, spoken
+from pgflow_mp.core.refusals import spoken, why_not_installed
 from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import NotInstalled
 
@@ -156,7 +155,7 @@ def session(arguments: argparse.Namespace) -> Iterator[Session]:
         try:
             yield Session(dsn, conn)
         except NotInstalled as error:
-            raise not_installed(execute(conn, probe())) from error
+            raise why_not_installed(conn) from error
 
 
 @contextmanager
@@ -172,7 +171,7 @@ def transaction(dsn: str, purpose: str) -> Iterator[psycopg.Connection[Any]]:
             with conn.transaction():
                 yield conn
         except NotInstalled as error:
-            raise not_installed(execute(conn, probe())) from error
+            raise why_not_installed(conn) from error
 
 
 def _described(dsn: str) -> str:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pgflow_mp.core import scripts
-from pgflow_mp.core.refusals import not_installed
+from pgflow_mp.core.drift import Made, reason
+from pgflow_mp.errors import NotInstalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
 
-    from pgflow_mp.core.generation import Core
     from pgflow_mp.core.queries.health import Findings, Installation, WorkerRow
     from pgflow_mp.errors import DatabaseUnreachable
 
@@ -28,7 +28,6 @@ __all__ = [
     "WorkerState",
     "judge",
     "no_answer",
-    "nothing_installed",
 ]
 
 HealthStatus = Literal["healthy", "degraded", "not_installed", "unreachable"]
@@ -119,21 +118,16 @@ class HealthReport:
         return tuple(worker for worker in self.workers if worker.state == "live")
 
 
-def no_answer(error: DatabaseUnreachable) -> HealthReport:
-    """Return the report for a database that could not be asked."""
-    return HealthReport("unreachable", (str(error),))
-
-
-def nothing_installed(core: Core) -> HealthReport:
-    """Return the report for a database in which our functions were not found, by what was found instead."""
-    return HealthReport("not_installed", (str(not_installed(core)),))
+def no_answer(error: DatabaseUnreachable | NotInstalled) -> HealthReport:
+    """Return the report for a database that could not be asked, or in which our functions were not found."""
+    return HealthReport("not_installed" if isinstance(error, NotInstalled) else "unreachable", (str(error),))
 
 
 def judge(found: Findings) -> HealthReport:
     """Return the report for what the database told."""
     workers = tuple(_worker(row) for row in found.workers)
     flows = tuple(_flows(found, workers))
-    problems = (*_of_installation(found.installation), *_of_queues(found), *_of_flows(flows))
+    problems = (*_of_installation(found), *_of_queues(found), *_of_flows(flows))
     return HealthReport("degraded" if problems else "healthy", problems, found.installation, workers, flows)
 
 
@@ -173,7 +167,12 @@ def _flows(found: Findings, workers: tuple[WorkerHealth, ...]) -> Iterator[FlowH
         )
 
 
-def _of_installation(installation: Installation) -> Iterator[str]:
+def _of_installation(found: Findings) -> Iterator[str]:
+    installation = found.installation
+    if found.core is not None:
+        functions = Made(installation.package_version, installation.core, installation.core_fingerprint)
+        changed = reason(found.core, functions)
+        yield from () if changed is None else (changed,)
     ours = scripts.migrations(scripts.root())[-1][0]
     if installation.schema_version != ours:
         behind = installation.schema_version < ours

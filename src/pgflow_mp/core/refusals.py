@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as postgres
 from psycopg_pool import PoolTimeout
 
 from pgflow_mp.connecting import sentence_of
+from pgflow_mp.core.drift import made, may_have_drifted, reason
+from pgflow_mp.core.generation import probe
+from pgflow_mp.core.statement import execute
 from pgflow_mp.errors import (
     DatabaseUnreachable,
     FlowNotFound,
@@ -29,6 +32,7 @@ from pgflow_mp.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgflow_mp.core.drift import Made
     from pgflow_mp.core.generation import Core
 
 _FLOW_IS_MISSING = ("runs_flow_slug_fkey", "schedules_flow_slug_fkey")
@@ -63,8 +67,10 @@ def _in_our_words(error: psycopg.Error, doing: str) -> PgflowError | None:
                 "Flows are created, changed and deleted by the role that installed pgflow "
                 "(`pgflow-mp compile MODULE`); docs/operating.md says what the others need"
             )
-        case postgres.InvalidSchemaName() | postgres.UndefinedFunction() | postgres.UndefinedTable():
-            return _missing(error, doing)
+        case _ if may_have_drifted(error):
+            return NotInstalled()
+        case postgres.UndefinedTable():
+            return _lost_queue(error, doing)
         case postgres.ForeignKeyViolation() if error.diag.constraint_name in _FLOW_IS_MISSING:
             slug = (error.diag.message_detail or "").partition(_KEY_IN_DETAIL)[2].partition(")")[0]
             return FlowNotFound(
@@ -96,10 +102,10 @@ def _is_lost(error: psycopg.Error) -> bool:
     return state is None or state.startswith("08") or state in ("57P01", "57P02", "57P03")
 
 
-def _missing(error: psycopg.Error, doing: str) -> PgflowError:
+def _lost_queue(error: psycopg.Error, doing: str) -> PgflowError | None:
     lost = _QUEUE_TABLE.search(sentence_of(error))
     if lost is None:
-        return NotInstalled()
+        return None
     return PgflowError(
         f"{doing} is not possible: the table {lost[0]} of queue `{lost[1]}` was dropped; "
         "`pgflow-mp compile MODULE` makes the queue again"
@@ -119,9 +125,29 @@ def _taken(error: psycopg.Error, doing: str) -> PgflowError | None:
     return None if error.diag.constraint_name else PgflowError(sentence_of(error))
 
 
-def not_installed(core: Core) -> NotInstalled:
-    """Return the error for a database in which our functions were not found, after a look at what is there."""
+def why_not_installed(conn: psycopg.Connection[Any]) -> NotInstalled:
+    """Look at what is there, and return the error for a database in which our functions were not found.
+
+    Args:
+        conn: A connection whose transaction, if it has one, has not failed.
+    """
+    core = execute(conn, probe())
+    try:
+        return not_installed(core, execute(conn, made()) if core.installed else None)
+    except psycopg.Error:  # functions of another version do not tell
+        return not_installed(core)
+
+
+def not_installed(core: Core, functions: Made | None = None) -> NotInstalled:
+    """Return the error for a database in which our functions were not found, after a look at what is there.
+
+    Args:
+        core: What is there.
+        functions: What ours were made for, where they are there and could be asked.
+    """
     database = core.database
+    if changed := reason(core, functions):
+        return NotInstalled(changed)
     if core.installed:
         return NotInstalled(
             f"database {database!r} has the functions of another version of pgflow-mp; "

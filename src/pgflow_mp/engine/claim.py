@@ -22,6 +22,7 @@ import psycopg
 from pgflow_mp.connecting import sentence_of
 from pgflow_mp.core.queries.tasks import claim_tasks
 from pgflow_mp.engine.backoff import Backoff
+from pgflow_mp.engine.drift import drifted
 from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.lookout import Lookout
 from pgflow_mp.engine.returning import key_of_claim
@@ -150,8 +151,9 @@ class Claimer:
                 self._lookout.everywhere()
                 self._reconciler.doubt()
                 kind = "lost the database" if isinstance(error, LOST) else "was refused"
-                self._announcer.poll_failed(sentence_of(error), delay)
-                logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, sentence_of(error))
+                why = await drifted(self._link, error) or sentence_of(error)
+                self._announcer.poll_failed(why, delay)
+                logger.warning("claiming %s, trying again in %.1f s: %s", kind, delay, why)
                 await wait_for_event(self._stopped, delay)
                 continue
             backoff.reset()

@@ -21,6 +21,7 @@ from pgflow_mp.core.queries.carriers import leave_carriers
 from pgflow_mp.core.queries.tasks import Settlement, settle_tasks
 from pgflow_mp.engine.announce import info_of
 from pgflow_mp.engine.backoff import Backoff
+from pgflow_mp.engine.drift import drifted
 from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.returning import key_of_call
 from pgflow_mp.executors.base import Completed, Failed
@@ -131,23 +132,23 @@ class Settler:
                 if _too_large(error):
                     await self._settle_apart(batch, error)
                     return
-                delay = backoff.next()
-                self._announcer.settle_failed(len(batch), sentence_of(error), delay)
-                logger.warning(
-                    "settling %d tasks failed, trying again in %.1f s: %s",
-                    len(batch),
-                    delay,
-                    sentence_of(error),
-                )
-                await asyncio.sleep(delay)
+                await self._pause(batch, sentence_of(error), backoff.next())
             except psycopg.Error as error:
-                await self._settle_apart(batch, error)
-                return
+                why = await drifted(self._link, error)
+                if why is None:
+                    await self._settle_apart(batch, error)
+                    return
+                await self._pause(batch, why, backoff.next())
             else:
                 self._holding.settled([key_of_call(outcome.call) for outcome in batch])
                 self._on_settled(batch, settled)
                 self._announcer.settled(batch, settled, time.monotonic() - began)
                 return
+
+    async def _pause(self, batch: list[Outcome], why: str, delay: float) -> None:
+        self._announcer.settle_failed(len(batch), why, delay)
+        logger.warning("settling %d tasks failed, trying again in %.1f s: %s", len(batch), delay, why)
+        await asyncio.sleep(delay)
 
     async def _settle_apart(self, batch: list[Outcome], error: Exception) -> None:
         """The database refuses the batch: find the one to blame, so that it never costs its neighbours (D-6)."""

@@ -25,6 +25,7 @@ from pgflow_mp.engine.appetite import Appetite
 from pgflow_mp.engine.cancelling import Canceller
 from pgflow_mp.engine.claim import Claimer
 from pgflow_mp.engine.dispatch import Dispatch
+from pgflow_mp.engine.drift import outdated
 from pgflow_mp.engine.dynamic import DynamicFlows
 from pgflow_mp.engine.errands import TaskErrands
 from pgflow_mp.engine.gauges import Meter
@@ -410,6 +411,8 @@ class Worker:
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
         await self._links["claim"].run(self._registration(self._worker_ids))
+        if (why := await outdated(self._links["claim"])) is not None:
+            logger.warning("%s", why)
         await self._fleet.start(kinds_of(self._flows.values()))
         if self._dynamic is not None:
             await self._dynamic.follow()

@@ -15,8 +15,11 @@ from pgflow_mp.client.aio.watch import AsyncRunWatch
 from pgflow_mp.client.joining import joined_async
 from pgflow_mp.client.one_loop import OneLoop  # awaited only
 from pgflow_mp.connecting import connect_async
-from pgflow_mp.core.refusals import spoken
+from pgflow_mp.core.drift import made
+from pgflow_mp.core.generation import probe
+from pgflow_mp.core.refusals import not_installed, spoken
 from pgflow_mp.core.statement import execute_async
+from pgflow_mp.errors import NotInstalled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from pgflow_mp.client.joining import AsyncConn
+    from pgflow_mp.core.drift import Made
     from pgflow_mp.core.statement import Statement
 
 T = TypeVar("T")
@@ -57,6 +61,22 @@ class AsyncConnections:
             PgflowError: The database refuses, in the words of the API (`core/refusals`).
             psycopg.Error: Any other trouble of the database.
         """
+        try:
+            return await self._run(statement, doing, conn)
+        except NotInstalled as error:
+            if conn is not None:
+                raise
+            core = await self._run(probe(), doing)
+            raise not_installed(core, await self._made() if core.installed else None) from error
+
+    async def _made(self) -> Made | None:
+        """What the functions were made for; None where those of another version do not tell."""
+        try:
+            return await self._run(made(), "asking what is installed")
+        except NotInstalled:
+            return None
+
+    async def _run(self, statement: Statement[T], doing: str, conn: AsyncConn | None = None) -> T:
         with spoken(doing):
             if conn is not None:
                 async with joined_async(conn) as theirs:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Self
 
 from pgflow_mp.client.aio.definitions import AsyncDefinitions
 from pgflow_mp.client.arguments import FlowRef, flows_of, slug_of
-from pgflow_mp.client.health import HealthReport, judge, no_answer, nothing_installed
+from pgflow_mp.client.health import HealthReport, judge, no_answer
 from pgflow_mp.client.threads import in_thread_async
-from pgflow_mp.core.generation import probe
 from pgflow_mp.core.queries.health import findings
 from pgflow_mp.engine.background import BackgroundWorker
 from pgflow_mp.errors import DatabaseUnreachable, FlowNotFound, NotInstalled
@@ -143,11 +142,8 @@ class AsyncOperations(AsyncDefinitions):
         A database that does not answer, or that has no pgflow, is a status of the report and no error.
         """
         try:
-            try:
-                return judge(await self._connections.run(findings(), doing="checking the health"))
-            except NotInstalled:
-                return nothing_installed(await self._connections.run(probe(), doing="checking the health"))
-        except DatabaseUnreachable as error:
+            return judge(await self._connections.run(findings(), doing="checking the health"))
+        except (DatabaseUnreachable, NotInstalled) as error:
             return no_answer(error)
 
     def _wanted(self, flow: FlowRef | Sequence[FlowRef] | None) -> list[FlowDefinition]:

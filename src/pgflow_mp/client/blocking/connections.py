@@ -15,8 +15,11 @@ from psycopg_pool import ConnectionPool
 from pgflow_mp.client.blocking.watch import RunWatch
 from pgflow_mp.client.joining import joined
 from pgflow_mp.connecting import connect
-from pgflow_mp.core.refusals import spoken
+from pgflow_mp.core.drift import made
+from pgflow_mp.core.generation import probe
+from pgflow_mp.core.refusals import not_installed, spoken
 from pgflow_mp.core.statement import execute
+from pgflow_mp.errors import NotInstalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from pgflow_mp.client.joining import Conn
+    from pgflow_mp.core.drift import Made
     from pgflow_mp.core.statement import Statement
 
 T = TypeVar("T")
@@ -56,6 +60,22 @@ class Connections:
             PgflowError: The database refuses, in the words of the API (`core/refusals`).
             psycopg.Error: Any other trouble of the database.
         """
+        try:
+            return self._run(statement, doing, conn)
+        except NotInstalled as error:
+            if conn is not None:
+                raise
+            core = self._run(probe(), doing)
+            raise not_installed(core, self._made() if core.installed else None) from error
+
+    def _made(self) -> Made | None:
+        """What the functions were made for; None where those of another version do not tell."""
+        try:
+            return self._run(made(), "asking what is installed")
+        except NotInstalled:
+            return None
+
+    def _run(self, statement: Statement[T], doing: str, conn: Conn | None = None) -> T:
         with spoken(doing):
             if conn is not None:
                 with joined(conn) as theirs:

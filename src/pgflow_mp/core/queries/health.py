@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from pgflow_mp.core.generation import Core, probe
 from pgflow_mp.core.queries.queues import QueueDepth
 from pgflow_mp.core.statement import Row, Statement
 
@@ -81,6 +82,7 @@ class Findings:
         queues: The queues of all flows by flow, also those whose tables are missing.
         depths: What waits in the queues that exist.
         paused: Since when flows are paused, of those that are.
+        core: Beside which ours stand, as it is now; None where schema pgflow is ours.
     """
 
     installation: Installation
@@ -88,6 +90,7 @@ class Findings:
     queues: Mapping[str, frozenset[str]]
     depths: tuple[QueueDepth, ...]
     paused: Mapping[str, datetime]
+    core: Core | None
 
 
 _FINDINGS = """
@@ -98,23 +101,26 @@ select
      'queues', (select json_agg(s ->> 'queue_name') from jsonb_array_elements(f -> 'steps') as s)))
    from pgflow_mp.flow_details() as f),
   (select json_agg(d) from pgflow_mp.queue_depths() as d),
-  (select json_object_agg(p.flow_slug, p.paused_at) from pgflow_mp.paused_flows() as p)
+  (select json_object_agg(p.flow_slug, p.paused_at) from pgflow_mp.paused_flows() as p),
+  case when pgflow_mp.installation() ->> 'mode' = 'beside' then ({probe}) end
 """
 
 
 def findings() -> Statement[Findings]:
     """Ask for all that a health check needs; one round trip."""
-    return Statement(_FINDINGS, (HEARD_WITHIN,), _read)
+    core = probe()
+    return Statement(_FINDINGS.replace("{probe}", core.sql), (HEARD_WITHIN, *core.params), _read)
 
 
 def _read(found: list[Row]) -> Findings:
-    installation, workers, flows, depths, paused = found[0]
+    installation, workers, flows, depths, paused, facts = found[0]
     return Findings(
         installation=Installation(**installation),
         workers=tuple(_worker(row) for row in workers or ()),
         queues={flow["slug"]: _queues(flow) for flow in flows or ()},
         depths=tuple(QueueDepth(**row) for row in depths or ()),
         paused={slug: datetime.fromisoformat(at) for slug, at in (paused or {}).items()},
+        core=None if facts is None else probe().read([(facts,)]),
     )
 
 

@@ -7,6 +7,7 @@ names a generation of tests/core/foreign: then the databases have its schema pgf
 import os
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -41,6 +42,14 @@ def pgflow_settings():
             foreign.build(conn, generation)
 
     return {"migrations": theirs}
+
+
+def pytest_runtest_logreport(report):
+    """Note which tests passed, for the page that names them (ci/compatibility_page.py)."""
+    noted = os.environ.get("PGFLOW_TESTS_RAN")
+    if noted and report.when == "call" and report.passed:
+        with Path(noted).open("a", encoding="utf-8") as file:
+            file.write(f"{report.nodeid}\n")
 
 
 @pytest.fixture(scope="session")

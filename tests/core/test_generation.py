@@ -15,7 +15,7 @@ def look(conn):
     return execute(conn, generation.probe())
 
 
-@pytest.fixture(params=foreign.NAMES)
+@pytest.fixture(params=foreign.EACH)
 def name(request):
     return request.param
 

@@ -36,7 +36,7 @@ def those_who_run(conn):
     return {workers for workers, obstacle in look(conn).items() if obstacle is None}
 
 
-@pytest.mark.parametrize("name", foreign.NAMES)
+@pytest.mark.parametrize("name", foreign.EACH)
 def test_those_run_whose_calls_resolve(foreign_db, name):
     assert those_who_run(foreign_db(name)) == RUN_ON[name]
 

@@ -19,6 +19,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pgflow_mp.core import pgmq, scripts
 
 from .catalog import catalog
@@ -93,6 +95,8 @@ BUILT = tuple(_PARTS)
 NPM = "0.8.1"
 """The generation that npm has."""
 NAMES = (NPM, *BUILT)
+EACH = (pytest.param(NPM, marks=pytest.mark.npm), *BUILT)
+"""The same for parametrized tests: what needs the package is run by ci/npm."""
 
 
 def build(conn: psycopg.Connection[Any], name: str) -> None:

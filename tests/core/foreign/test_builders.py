@@ -83,7 +83,7 @@ def work(task):
     return task["input"].upper() if task["step_slug"] == "upper" else "".join(task["input"]["upper"])
 
 
-@pytest.fixture(params=foreign.NAMES)
+@pytest.fixture(params=foreign.EACH)
 def name(request):
     return request.param
 

@@ -28,7 +28,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 CLAIMS = ROOT / "ci" / "compatibility.toml"
 FIRST = "<!-- From here: written by ci/compatibility_page.py from ci/compatibility.toml and the tests. -->\n"
 LAST = "<!-- To here. -->\n"
-_OLD_INPUTS = "Handlers of 0.8 and 0.9 read the run's input from a key `run` in the input of their step: no core since 0.12 has it."
+_OLD_INPUTS = "Handlers of 0.8 and 0.9 read the input of the run from a key `run`, which no core since 0.12 gives them."
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,13 @@ def test_timeouts_that_recovery_would_misjudge_are_told_with_the_update_that_men
     assert ("trouble", "timeouts") not in doctor("0.15.1", *LONG_STEP)
 
 
+def test_timeouts_are_no_trouble_to_workers_of_ours(doctor):
+    """They beat, and so keep their tasks; those of other languages do not."""
+    findings = doctor("0.14.1", *LONG_STEP, beside=True, code=0)
+    (misjudged,) = texts(findings, "warning", "timeouts")
+    assert "(workers of pgflow-mp keep theirs while they beat)" in misjudged
+
+
 CLASH = (
     "the slug of step twice of flow good differs from Twice by case only: cores from 0.17 on take them for one; "
     "make it anew under another slug"
@@ -109,9 +116,12 @@ def test_slugs_that_newer_cores_refuse_are_told(doctor):
 
 
 def test_what_a_core_lacks_is_told(doctor):
-    assert len(texts(doctor("0.14.1"), "note", "features")) == 2
+    lacks = texts(doctor("0.14.1"), "note", "features")
+    assert [text.split(" (0.1")[-1][:4] for text in lacks[:-1]] == ["5.1 ", "7 br"]
     driven = doctor("0.17.0")
-    assert texts(driven, "note", "features") == []
+    (cost,) = driven["note", "features"]
+    assert "costs the server about twice" in cost["text"]
+    assert cost["command"] == "pgflow-mp adopt"
     assert texts(driven, "ok", "features") == ["pg_cron recovers tasks of workers that are gone, every 15 seconds"]
     (undriven,) = doctor("0.17.0", "select cron.unschedule('pgflow_requeue_stalled_tasks')")["warning", "features"]
     assert undriven["command"] == 'psql -c "select pgflow.setup_requeue_stalled_tasks_cron()"'
@@ -164,6 +174,21 @@ def test_what_is_stuck_in_a_foreign_core_is_told_and_repaired(call, foreign_dsn)
     }
     assert call("repair", "--dsn", dsn).returncode == 0
     assert ("trouble", "rows") not in found(call("doctor", "--dsn", dsn, "--json"))
+
+
+def test_what_an_old_core_leaves_of_failed_runs_needs_nobody(doctor):
+    """core FT-10: tasks of a failed run stay as they are."""
+    findings = doctor(
+        "0.14.1",
+        "select pgflow.create_flow('broken', max_attempts => 1)",
+        "select pgflow.add_step('broken', 'left'), pgflow.add_step('broken', 'right')",
+        "select pgflow.start_flow('broken', '{}')",
+        "select pgflow.start_tasks('broken', '{1,2}', null)",
+        "select pgflow.fail_task(run_id, 'left', 0, 'no') from pgflow.runs",
+        beside=True,
+        code=0,
+    )
+    assert texts(findings, "note", "rows") == ["open task of an ended run: 1 case in broken, as this core leaves them"]
 
 
 def test_a_core_that_was_changed_since_is_told(doctor):

@@ -24,7 +24,10 @@ from .crowd import Crowd, fill, flow_of, output_of
 QUICK = ("0.14.1",)
 each = pytest.mark.parametrize(
     "generation",
-    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in foreign.NAMES],
+    [
+        foreign.EACH[0],
+        *(name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in foreign.BUILT),
+    ],
 )
 DATA = {
     "runs": "select to_jsonb(r) from pgflow.runs as r order by run_id",

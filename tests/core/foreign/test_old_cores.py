@@ -409,7 +409,7 @@ def test_what_one_worker_has_settled_another_statement_does_not_overwrite(old):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("old", ["0.14.1", NPM, "0.15.1", "0.16.0", "elixir 0.3"], indirect=True)
+@pytest.mark.parametrize("old", foreign.EACH, indirect=True)
 def test_a_worker_of_the_generation_drains_the_same_flow_beside_ours(old):
     """Every run ends right, and no task was started twice."""
     old.app.compile(Crawl)

@@ -64,4 +64,4 @@ def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]
     yield from work.of_schedules(db)
     yield from work.of_retention(db)
     yield from work.of_workers(report)
-    yield from work.of_rows(db)
+    yield from work.of_rows(db, core)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pgflow_mp.core.generation import Core
     from pgflow_mp.core.queries.foreign import MisjudgedTimeout, RefusedSlug
 
+_KEEPS: Final = " (workers of pgflow-mp keep theirs while they beat)"
+_DRIVER: Final = "setup_requeue_stalled_tasks_cron(text)"
+_DRIVE_RECOVERY: Final = 'psql -c "select pgflow.setup_requeue_stalled_tasks_cron()"'
+
 # The first helpers of the Elixir library recover by one threshold for all (generations 7.1).
 _HELPERS_THAT_LOOK_AT_STEPS = 2
 
@@ -35,8 +39,13 @@ _NO_CONDITIONS: Final = (
     "flow that asks for it is refused"
 )
 _NOT_HARDENED: Final = (
-    "workers of this core may be given a task that another one has taken, and tasks of failed runs stay as they were "
-    "(0.15.1 mended both)"
+    "workers of this core may be given a task that another one has taken, and tasks of the runs that they fail stay "
+    "open (0.15.1 mended both); pgflow-mp makes up for it in what it does itself"
+)
+# docs/performance.md has the figures.
+_COST: Final = (
+    "a task costs the server about twice what it costs on pgflow-mp's own schema, since its tables have indexes on "
+    "what changes, and before 0.17 lack columns that views make up for; to be taken over, dry run first"
 )
 _NO_STEP_QUEUES: Final = "steps cannot have queues of their own (0.17 brought them)"
 
@@ -60,6 +69,8 @@ def of_features(db: Session, core: Core) -> Iterator[Finding]:
         return
     lacks = (_NO_CONDITIONS, core.conditions), (_NOT_HARDENED, core.hardened), (_NO_STEP_QUEUES, core.step_queues)
     yield from (Finding("note", "features", meaning) for meaning, has in lacks if not has)
+    if core.tier is not None:
+        yield Finding("note", "features", _COST, "pgflow-mp adopt")
     if not core.realtime:
         missing = "there is no function realtime.send, which this core calls: its workers and clients can start no run"
         yield Finding("trouble", "features", missing, _NO_EVENTS)
@@ -82,7 +93,7 @@ def _of_recovery(db: Session, core: Core) -> Iterator[Finding]:
             "features",
             "nothing drives the recovery of tasks whose worker is gone, as far as this role sees; workers of pgflow-mp "
             "recover them while one runs",
-            'psql -c "select pgflow.setup_requeue_stalled_tasks_cron()"' if core.cron else None,
+            _DRIVE_RECOVERY if core.cron and _DRIVER in core.calls else None,
         )
 
 
@@ -106,18 +117,19 @@ def of_timeouts(db: Session, core: Core) -> Iterator[Finding]:
     except NotPermitted:
         yield Finding("note", "timeouts", "not examined: this role may not read the steps")
         return
-    yield from (_of_timeout(step) for step in found)
+    yield from (_of_timeout(step, ours_too=core.installed) for step in found)
 
 
-def _of_timeout(step: MisjudgedTimeout) -> Finding:
+def _of_timeout(step: MisjudgedTimeout, *, ours_too: bool) -> Finding:
     text = (
         f"step {step.step_slug} of {step.flow_slug} may take {step.step_seconds:,} s, and the recovery of this core "
         f"takes its tasks away after {step.flow_seconds + STALL_SECONDS:,} s, since it looks at the flow's timeout "
-        "alone: they would run twice. Raise the flow's timeout; steps without one of their own get it too"
+        f"alone: they would run twice{_KEEPS if ours_too else ''}. Raise the flow's timeout; steps without one of "
+        "their own get it too"
     )
     enough = f"opt_timeout = {step.step_seconds - STALL_SECONDS} where flow_slug = '{step.flow_slug}'"
     command = f'psql -c "update pgflow.flows set {enough}"'  # noqa: S608 - for a person, and slugs are letters
-    return Finding("trouble", "timeouts", text, command)
+    return Finding("warning" if ours_too else "trouble", "timeouts", text, command)
 
 
 def of_slugs(db: Session, core: Core) -> Iterator[Finding]:

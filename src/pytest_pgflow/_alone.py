@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pgflow_mp import handler, jsonvalue
 from pgflow_mp.checking import Unfit
 from pgflow_mp.context import Context
-from pgflow_mp.errors import InvalidInput
+from pgflow_mp.errors import InvalidInput, OutputError
 from pgflow_mp.executors.lending import AsyncLender, Lender
 from pgflow_mp.executors.services import TaskServices
 from pgflow_mp.rules import did_you_mean
@@ -58,7 +58,10 @@ def run_step(
     except BaseException as error:
         pruned(error)
         raise
-    return jsonvalue.decode(handler.encode_output(step, returned) or "null")
+    try:
+        return jsonvalue.decode(handler.encode_output(step, returned) or "null")
+    except OutputError as error:
+        raise OutputError(f"what step `{slug}` returned: {error}") from None
 
 
 def _check(step: StepDefinition, outputs: Mapping[str, Any], item: Any) -> None:
@@ -67,6 +70,11 @@ def _check(step: StepDefinition, outputs: Mapping[str, Any], item: Any) -> None:
             deps = ", ".join(step.deps) or "none"
             raise InvalidInput(
                 f"step `{step.slug}` does not depend on `{name}`{did_you_mean(name, step.deps)}; it depends on {deps}"
+            )
+    for parameter in step.parameters:
+        if parameter.is_dependency and not parameter.optional and parameter.name not in outputs and not step.is_map:
+            raise InvalidInput(
+                f"step `{step.slug}` needs the output of `{parameter.name}`: give it as {parameter.name}=..."
             )
     if step.is_map and (item is ABSENT or outputs):
         raise InvalidInput(f"step `{step.slug}` is a map step: give the element of one task as item=...")
@@ -80,7 +88,10 @@ def _through_json(step: StepDefinition, name: str, value: Any) -> Any:
     if check is not None:
         with suppress(Unfit):  # then the handler's own check tells
             value = check.dump(value)
-    text = jsonvalue.encode(value, error=InvalidInput)
+    try:
+        text = jsonvalue.encode(value, error=InvalidInput)
+    except InvalidInput as error:
+        raise InvalidInput(f"{name}=... for step `{step.slug}`: {error}") from None
     return None if text is None else jsonvalue.decode(text)
 
 

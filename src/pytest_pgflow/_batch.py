@@ -13,6 +13,7 @@ from pgflow_mp.errors import RunTimeout
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.inline import run_inline
 from pgflow_mp.hooks.handling import HandlerHooks
+from pytest_pgflow._pointing import without_machinery
 from pytest_pgflow._results import FlowFailed, FlowRun, pruned, tell_failure, tell_timeout
 from pytest_pgflow._settling import make_trouble
 from pytest_pgflow._trouble import HungInline
@@ -150,7 +151,7 @@ class Batch:
             return _late(outcome)
         if isinstance(error, MEANT_FOR_PYTEST):
             raise pruned(error)
-        if error is not None:
+        if error is not None and without_machinery(error.__traceback__):  # else it has no line of the handler to show
             self._errors[call.run_id, call.step.slug] = pruned(error)
         return replace(outcome, retryable=False) if isinstance(error, VERDICTS) else outcome
 

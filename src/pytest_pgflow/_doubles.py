@@ -60,7 +60,9 @@ def _double(step: StepDefinition, double: Any) -> StepDefinition:
 
 def _handler(step: StepDefinition, double: Any) -> Callable[..., Any] | None:
     if isinstance(double, Trouble):
-        return TroubleFirst(double.times, double.act, _handler(step, double.then) or Returns(None))
+        if double.task is not None and not step.is_map:
+            raise ValueError(f"task={double.task}: step `{step.slug}` is no map step, it has one task")
+        return TroubleFirst(double, _handler(step, double.then) or Returns(None))
     if isinstance(double, Own):
         return step.handler
     if is_exception(double):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pgflow_mp.errors import RunFailed
 from pgflow_mp.results import Run, StepState
 from pytest_pgflow._output import Output
+from pytest_pgflow._pointing import without_machinery
 from pytest_pgflow._table import run_table
 from pytest_pgflow._timeline import Timeline
 
@@ -105,11 +106,5 @@ def _which(step: StepState) -> str:
 
 def pruned(error: BaseException) -> BaseException:
     """Cut our own frames off the top of the traceback: it then starts in the handler."""
-    frames = error.__traceback__
-    while frames is not None and _is_ours(frames.tb_frame.f_globals):
-        frames = frames.tb_next
+    frames = without_machinery(error.__traceback__)
     return error.with_traceback(frames) if frames is not None else error
-
-
-def _is_ours(names: dict[str, Any]) -> bool:
-    return str(names.get("__name__")).partition(".")[0] in ("pgflow_mp", "pytest_pgflow", "asyncio")

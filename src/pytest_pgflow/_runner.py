@@ -16,7 +16,6 @@ from pgflow_mp.client import PgFlow
 from pgflow_mp.client.moments import checked_moment
 from pgflow_mp.core.queries.runs import open_runs
 from pgflow_mp.core.statement import execute
-from pgflow_mp.errors import InvalidInput, StepNotFound
 from pgflow_mp.flow import as_definition
 from pgflow_mp.hooks.manager import no_plugins
 from pytest_pgflow._alone import ABSENT, run_step
@@ -26,6 +25,7 @@ from pytest_pgflow._doubles import with_doubles, with_doubles_of_each
 from pytest_pgflow._events import EventLog
 from pytest_pgflow._marker import read_markers
 from pytest_pgflow._options import checked, settle
+from pytest_pgflow._pointing import pointing
 from pytest_pgflow._results import FlowRun
 from pytest_pgflow._session import DEBUGGED
 from pytest_pgflow._spares import SPARES, Spares
@@ -100,6 +100,7 @@ class FlowRunner:
             self._handed_on.show()
         return self._dsn
 
+    @pointing
     def run(
         self,
         flow: type[Flow] | FlowDefinition,
@@ -132,6 +133,7 @@ class FlowRunner:
         started = self.start(flow, input, executor=executor, replace=replace)
         return started.drain(timeout=timeout, check=check, skip_delays=skip_delays)
 
+    @pointing
     def run_many(
         self,
         flow: type[Flow] | FlowDefinition,
@@ -152,6 +154,7 @@ class FlowRunner:
         batch.drive(self.deadline(timeout), skip=self.skips(skip_delays))
         return batch.results(check=check)
 
+    @pointing
     def start(
         self,
         flow: type[Flow] | FlowDefinition,
@@ -167,6 +170,7 @@ class FlowRunner:
         __tracebackhide__ = True
         return StartedRun(self, self._start(flow, [input], executor, replace))
 
+    @pointing
     def drain(
         self,
         *flows: type[Flow] | FlowDefinition,
@@ -205,6 +209,7 @@ class FlowRunner:
                 done += batch.results(check=check)
         return done
 
+    @pointing
     def freeze(self, at: datetime, *flows: type[Flow] | FlowDefinition) -> None:
         """Let time stand still for schedules, and for what is enqueued for later, in the test's database.
 
@@ -223,6 +228,7 @@ class FlowRunner:
         for flow in flows:
             self._compile(as_definition(flow))
 
+    @pointing
     def travel(
         self,
         *,
@@ -273,6 +279,7 @@ class FlowRunner:
         journey = Journey(self._conn(), clock, flows.keys(), work_off, look, deadline.passed)
         return journey.go(destination(clock.now, to, by), at_once=downtime)
 
+    @pointing
     def step(
         self,
         flow: type[Flow] | FlowDefinition,
@@ -335,11 +342,8 @@ class FlowRunner:
         self._compile(as_definition(flow))
         inputs = [{} if value is None else value for value in inputs]
         plugins = self._log.heard_by(self.plugins)
-        try:
-            definition = with_doubles(as_definition(flow), doubles)
-            run_ids = PgFlow(self._dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
-        except (StepNotFound, InvalidInput) as mistake:  # the test's own: the place to look at is its call
-            raise mistake.with_traceback(None) from mistake.__cause__
+        definition = with_doubles(as_definition(flow), doubles)
+        run_ids = PgFlow(self._dsn, plugins=plugins).start_flows(definition, inputs, conn=self._conn())
         return self._batch(definition, run_ids, executor, plugins)
 
     def _batch(
@@ -410,16 +414,19 @@ class StartedRun:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._batch.definition.slug} {self.run_id}>"
 
+    @pointing
     def look(self) -> FlowRun:
         """Return the run as it is now."""
         return self._batch.results(check=False)[0]
 
+    @pointing
     def drain(self, *, timeout: float | None = None, check: bool = True, skip_delays: bool | None = None) -> FlowRun:
         """Work the run off to its end; args and errors are those of `FlowRunner.run`."""
         __tracebackhide__ = True
         self._batch.drive(self._runner.deadline(timeout), skip=self._runner.skips(skip_delays))
         return self._batch.results(check=check)[0]
 
+    @pointing
     def advance(
         self, *, until: str, timeout: float | None = None, check: bool = True, skip_delays: bool | None = None
     ) -> FlowRun:

@@ -34,7 +34,7 @@ def is_troubled(call: TaskCall) -> bool:
     return (
         isinstance(handler, TroubleFirst)
         and isinstance(handler.act, Lag | Disconnect)
-        and call.attempt <= handler.times
+        and handler.befalls(call.task_index, call.attempt)
     )
 
 

@@ -47,42 +47,54 @@ class Trouble:
     times: int
     act: Act
     then: Any
+    task: int | None = None
 
 
-def fails(times: int = 1, then: Any = OWN, *, error: BaseException | type[BaseException] | None = None) -> Trouble:
+def fails(
+    times: int = 1,
+    then: Any = OWN,
+    *,
+    task: int | None = None,
+    error: BaseException | type[BaseException] | None = None,
+) -> Trouble:
     """Let a step fail the first attempts of each of its tasks.
 
     Args:
         times: How many attempts fail.
         then: What the attempts after them do: a fixed output, a function, or the step's own handler (default).
+        task: Of a map step, the index of the one task that this happens to; all by default.
         error: What the failing attempts raise.
     """
     if error is not None and not is_exception(error):
         raise TypeError(f"fails(error={error!r}): give an exception to raise")
-    return _trouble("fails", times, Raise(error or Injected("this attempt fails because the test asked for it")), then)
+    return _trouble(
+        "fails", times, Raise(error or Injected("this attempt fails because the test asked for it")), then, task
+    )
 
 
-def dies(times: int = 1, then: Any = OWN) -> Trouble:
+def dies(times: int = 1, then: Any = OWN, *, task: int | None = None) -> Trouble:
     """Let the process of a step be killed in the first attempts of each of its tasks; needs ``executor="process"``.
 
     Args:
         times: How many attempts end so.
         then: As for `fails`.
+        task: As for `fails`.
     """
-    return _trouble("dies", times, Die(os.getpid()), then)
+    return _trouble("dies", times, Die(os.getpid()), then, task)
 
 
-def hangs(times: int = 1, then: Any = OWN) -> Trouble:
+def hangs(times: int = 1, then: Any = OWN, *, task: int | None = None) -> Trouble:
     """Let a step hang past its timeout in the first attempts of each of its tasks; inline it takes no time.
 
     Args:
         times: How many attempts end so.
         then: As for `fails`.
+        task: As for `fails`.
     """
-    return _trouble("hangs", times, Hang(os.getpid()), then)
+    return _trouble("hangs", times, Hang(os.getpid()), then, task)
 
 
-def forgets(times: int = 1, then: Any = OWN) -> Trouble:
+def forgets(times: int = 1, then: Any = OWN, *, task: int | None = None) -> Trouble:
     """Let a step do its work and lose the result in the first attempts: each task is done more than once.
 
     A queue delivers at least once, so production does this too, at the worst moment. A step is idempotent if the
@@ -91,11 +103,12 @@ def forgets(times: int = 1, then: Any = OWN) -> Trouble:
     Args:
         times: How many attempts end so.
         then: What is done in all attempts; as for `fails`.
+        task: As for `fails`.
     """
-    return _trouble("forgets", times, Forget(), then)
+    return _trouble("forgets", times, Forget(), then, task)
 
 
-def lags(times: int = 1, then: Any = OWN) -> Trouble:
+def lags(times: int = 1, then: Any = OWN, *, task: int | None = None) -> Trouble:
     """Let the result of a step come too late in the first attempts: the task was given to another attempt by then.
 
     So it is in production when a worker is frozen or cut off for longer than a timeout allows. The work is done, its
@@ -104,11 +117,12 @@ def lags(times: int = 1, then: Any = OWN) -> Trouble:
     Args:
         times: How many attempts end so.
         then: What is done in all attempts; as for `fails`.
+        task: As for `fails`.
     """
-    return _trouble("lags", times, Lag(), then)
+    return _trouble("lags", times, Lag(), then, task)
 
 
-def disconnects(times: int = 1, then: Any = OWN) -> Trouble:
+def disconnects(times: int = 1, then: Any = OWN, *, task: int | None = None) -> Trouble:
     """Let the connection be lost while the result of a step is written, after the database took it.
 
     The engine cannot know that it was taken and sends it again, which must change nothing: the work is done once.
@@ -116,14 +130,17 @@ def disconnects(times: int = 1, then: Any = OWN) -> Trouble:
     Args:
         times: In how many attempts.
         then: What is done in all attempts; as for `fails`.
+        task: As for `fails`.
     """
-    return _trouble("disconnects", times, Disconnect(), then)
+    return _trouble("disconnects", times, Disconnect(), then, task)
 
 
-def _trouble(name: str, times: int, act: Act, then: Any) -> Trouble:
+def _trouble(name: str, times: int, act: Act, then: Any, task: int | None) -> Trouble:
     if times < 1:
         raise ValueError(f"{name}(times={times!r}): at least 1 attempt goes wrong")
-    return Trouble(times, act, then)
+    if task is not None and (not isinstance(task, int) or task < 0):
+        raise ValueError(f"{name}(task={task!r}): the index of a task is a whole number from 0 on")
+    return Trouble(times, act, then, task)
 
 
 class TroubleFirst:
@@ -133,9 +150,10 @@ class TroubleFirst:
     says the context and not a counter: the attempts of a task may run in different processes.
     """
 
-    def __init__(self, times: int, act: Act, handler: Callable[..., Any]) -> None:
-        self.times = times
-        self.act = act
+    def __init__(self, trouble: Trouble, handler: Callable[..., Any]) -> None:
+        self.act = trouble.act
+        self._times = trouble.times
+        self._task = trouble.task
         self._handler = handler
         signature = inspect.signature(self._handler)
         self._wants_ctx = "ctx" in signature.parameters
@@ -144,9 +162,13 @@ class TroubleFirst:
     def __call__(self, *, ctx: Context, **values: Any) -> Any:
         if self._wants_ctx:
             values["ctx"] = ctx
-        if ctx.attempt > self.times:
-            return self._handler(**values)
-        return self.act(lambda: self._handler(**values), ctx)
+        if self.befalls(ctx.task_index, ctx.attempt):
+            return self.act(lambda: self._handler(**values), ctx)
+        return self._handler(**values)
+
+    def befalls(self, task_index: int, attempt: int) -> bool:
+        """Whether this attempt of this task goes wrong."""
+        return attempt <= self._times and self._task in (None, task_index)
 
 
 class Raise:

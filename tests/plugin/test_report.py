@@ -48,6 +48,11 @@ TESTS = """
         def again():
             raise ValueError("again")
 
+    class Odd(Flow, max_attempts=1):
+        @step
+        def look():
+            return object()
+
     class Wide(Flow):
         @step
         def first(flow_input):
@@ -96,6 +101,33 @@ TESTS = """
 
     def test_gives_no_json(flow_runner):
         flow_runner.run(Order, object())
+
+    def test_asks_for_no_step(flow_runner):
+        flow_runner.step(Order, "chrge")
+
+    def test_gives_a_step_no_json(flow_runner):
+        flow_runner.step(Order, "ship", charge=object())
+
+    def test_gives_a_step_nothing(flow_runner):
+        flow_runner.step(Order, "ship")
+
+    def test_gets_no_json(flow_runner):
+        flow_runner.step(Odd, "look")
+
+    def test_gets_no_json_from_a_run(flow_runner):
+        flow_runner.run(Odd)
+
+    def test_has_a_double_that_does_not_fit(flow_runner):
+        flow_runner.run(Order, 1, replace={"ship": lambda fetch: 1})
+
+    def test_advances_to_no_step(flow_runner):
+        flow_runner.start(Order, 1).advance(until="shp")
+
+    def test_has_a_typo_in_an_option(flow_runner):
+        flow_runner.run(Order, 1, executor="inlin")
+
+    def test_is_told_by_a_handler(flow_runner):
+        flow_runner.step(Order, "charge", fetch={"amount": 100})
 """
 
 
@@ -113,7 +145,7 @@ def told(pgflow_server, _template, tmp_path_factory):
         text=True,
         timeout=120,
     )
-    assert "9 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "18 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     parts = re.split(r"^_+ (test_\w+) _+$", done.stdout.partition("= short test summary")[0], flags=re.MULTILINE)
     return {name: pytest.LineMatcher(text.splitlines()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -157,10 +189,47 @@ def test_a_failure_of_the_test_itself_is_followed_by_the_steps_and_errors_of_its
     )
 
 
-@pytest.mark.parametrize("test", ["test_fails", "test_replaces_no_step", "test_gives_no_json"])
-def test_the_frames_of_the_runner_are_not_shown(told, test):
-    told[test].fnmatch_lines([">*flow_runner.run(Order, *", "E  *"])
-    told[test].no_re_match_line(r"^\S*(pytest_pgflow|pgflow_mp)/\w+.*\.py:\d+")
+OF_THE_RUNNER = re.compile(r"^\S*(pytest_pgflow|pgflow_mp)/\w+.*\.py:\d+")
+
+
+def test_the_frames_of_the_runner_are_not_shown(told):
+    told["test_fails"].fnmatch_lines([">*flow_runner.run(Order, *", "E  *"])
+    told["test_fails"].no_re_match_line(OF_THE_RUNNER.pattern)
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("replaces_no_step", "StepNotFound: flow `order` has no step 'nothing'; its steps are fetch, charge, ship"),
+        ("gives_no_json", "InvalidInput: the value is <object *> of type object, which is no JSON; convert it *"),
+        ("asks_for_no_step", "StepNotFound: flow `order` has no step 'chrge' (did you mean `charge`?)*"),
+        ("gives_a_step_no_json", "InvalidInput: charge=... for step `ship`: the value is <object *, which is no JSON*"),
+        ("gives_a_step_nothing", "InvalidInput: step `ship` needs the output of `charge`: give it as charge=..."),
+        ("gets_no_json", "OutputError: what step `look` returned: the value is <object *, which is no JSON*"),
+        (
+            "gets_no_json_from_a_run",
+            "FlowFailed: flow `odd` failed in step `look` (attempt 1): OutputError: the*",
+        ),
+        (
+            "has_a_double_that_does_not_fit",
+            "DefinitionError: *step `ship`: its handler has the parameter `fetch`*",
+        ),
+        ("advances_to_no_step", "StepNotFound: flow `order` has no step 'shp' (did you mean `ship`?)*"),
+        ("has_a_typo_in_an_option", "ValueError: executor='inlin': executor is one of * (did you mean `inline`?)"),
+    ],
+)
+def test_a_mistake_in_a_call_is_shown_at_the_call_and_nowhere_else(told, test, said):
+    shown = told[f"test_{test}"]
+    shown.fnmatch_lines([">*flow_runner.*", f"E*{said.replace('[', '[[]')}"])
+    assert len(re.findall(r"^(\S+\.py):\d+: \w", shown.str(), re.MULTILINE)) == 1
+    shown.no_re_match_line(OF_THE_RUNNER.pattern)
+
+
+def test_what_a_handler_raises_is_shown_there_also_where_it_runs_alone(told):
+    told["test_is_told_by_a_handler"].fnmatch_lines(
+        ['>*flow_runner.step(Order, "charge", *', '>*raise ValueError("too much")', "E*ValueError: too much"]
+    )
+    told["test_is_told_by_a_handler"].no_re_match_line(OF_THE_RUNNER.pattern)
 
 
 def test_an_assertion_in_a_step_is_introspected(told):

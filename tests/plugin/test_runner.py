@@ -337,9 +337,18 @@ def test_a_double_may_raise_always(flow_runner, executor):
 
 
 def test_a_process_that_is_killed_fails_its_attempt_only(flow_runner):
-    run = flow_runner.run(Order, LINES, replace={"total": dies()}, executor="process", timeout=30)
+    trouble = {"price": dies(task=1), "total": dies()}
+    run = flow_runner.run(Order, LINES, replace=trouble, executor="process", timeout=30)
     assert run.output == {"total": 11}
+    assert [task.attempts for task in run["price"].tasks] == [1, 2]
     assert run["total"].attempts == 2
+
+
+@pytest.mark.parametrize("trouble", [fails, hangs, forgets, lags])
+def test_one_task_of_a_map_may_meet_with_trouble(flow_runner, trouble):
+    run = flow_runner.run(Order, LINES, replace={"price": trouble(task=1)})
+    assert run.output == {"total": 11}
+    assert [task.attempts for task in run["price"].tasks] == [1, 2]
 
 
 def test_the_test_itself_is_not_killed(flow_runner):
@@ -436,12 +445,19 @@ def test_a_connection_lost_while_settling_costs_no_second_attempt(flow_runner, e
     assert sorted(done.read_text().split()) == ["1", "2", "3"]
     assert [task.attempts for task in run["work"].tasks] == [1, 1, 1]
     assert len(lost) == 4
+    lost.clear()
+    assert flow_runner.run(Careless, [1, 2, 3], replace={"work": disconnects(task=2)}).completed
+    assert len(lost) == 1
     assert ("settling 1 tasks failed, trying again" in caplog.text) == (executor == "process")
 
 
 def test_trouble_must_be_some(flow_runner):
     with pytest.raises(ValueError, match=r"hangs\(times=0\): at least 1 attempt goes wrong"):
         hangs(times=0)
+    with pytest.raises(ValueError, match=r"dies\(task=-1\): the index of a task is a whole number from 0 on"):
+        dies(task=-1)
+    with pytest.raises(ValueError, match="task=3: step `total` is no map step, it has one task"):
+        flow_runner.run(Order, LINES, replace={"total": fails(task=3)})
     with pytest.raises(TypeError, match="give an exception to raise"):
         fails(error="boom")
 

@@ -21,6 +21,7 @@ from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.engine.workoff import WorkedOff
 from pgflow_mp.executors.base import Failed
+from pytest_pgflow._rewriting import PRELOAD, tell_children
 from pytest_pgflow._settling import is_troubled, make_trouble
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from pgflow_mp.executors.base import Outcome
     from pgflow_mp.hooks.manager import Plugins
 
-# A child imports the module of the test, if the flow is in there; this is what takes longest of that.
-PRELOAD = ("pytest",)
 LOOK_SECONDS = 0.01
 # A worker that was told twice to stop has nothing to wait for but its children's end.
 STOP_SECONDS = 20.0
@@ -54,6 +53,7 @@ def work_off_in_processes(
     plugins: Plugins,
 ) -> WorkedOff:
     """Run tasks of these runs in child processes until they have ended; as `pgflow_mp.engine.workoff.work_off`."""
+    tell_children()
     skipped: list[SkippedDelay] = []
     left = list(run_ids)
     with _working(dsn, flow, run_ids, processes, plugins) as failure:

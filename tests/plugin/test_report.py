@@ -76,6 +76,9 @@ TESTS = """
     def test_asserts_in_a_step(flow_runner):
         flow_runner.run(Checked)
 
+    def test_asserts_in_a_process(flow_runner):
+        flow_runner.run(Checked, executor="process", timeout=30)
+
     def test_makes_three_runs(flow_runner, pgflow):
         flow_runner.run(Order, 1)
         flow_runner.run(Order, 100, check=False)
@@ -145,7 +148,7 @@ def told(pgflow_server, _template, tmp_path_factory):
         text=True,
         timeout=120,
     )
-    assert "18 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "19 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     parts = re.split(r"^_+ (test_\w+) _+$", done.stdout.partition("= short test summary")[0], flags=re.MULTILINE)
     return {name: pytest.LineMatcher(text.splitlines()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -234,6 +237,12 @@ def test_what_a_handler_raises_is_shown_there_also_where_it_runs_alone(told):
 
 def test_an_assertion_in_a_step_is_introspected(told):
     told["test_asserts_in_a_step"].fnmatch_lines(['>*assert found == {"a": 2}', "E*{'a': 1} != {'a': 2}"])
+
+
+def test_an_assertion_in_a_child_process_is_introspected_too(told):
+    told["test_asserts_in_a_process"].fnmatch_lines(
+        ["E*FlowFailed: *: AssertionError: assert {'a': 1} == {'a': 2}", "E*{'a': 1} != {'a': 2}"]
+    )
 
 
 def test_every_run_of_the_test_is_shown_whoever_started_it_and_however_it_ended(told):

@@ -169,6 +169,17 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     return None
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: pytest.CallInfo[Any]) -> None:
+    """Let `--pdb` open the handler that raised, and not the line of the test that has to do with it."""
+    if "pytest_pgflow._results" in sys.modules and call.excinfo and node.config.getoption("usepdb", default=False):
+        from pytest_pgflow._results import FlowFailed
+
+        cause = call.excinfo.value.__cause__
+        if isinstance(call.excinfo.value, FlowFailed) and cause is not None and cause.__traceback__:
+            call.excinfo = pytest.ExceptionInfo.from_exception(cause)
+
+
 def pytest_enter_pdb(config: pytest.Config) -> None:
     """Let deadlines rest: a person is looking."""
     if "pytest_pgflow._session" in sys.modules:

@@ -27,11 +27,25 @@ class Slow(Flow, max_attempts=1, timeout=600):
         return "slept"
 """
 
+TALKS = """
+import logging
+
+from pgflow_mp import Flow, step
+
+
+class Talks(Flow, max_attempts=1):
+    @step
+    def talk(flow_input):
+        print("two")
+        logging.getLogger("talks").info("words")
+"""
+
 
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "greet.py").write_text(GREET)
     (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "talks.py").write_text(TALKS)
     return tmp_path
 
 
@@ -155,7 +169,7 @@ def test_what_is_typed_reaches_the_worker_and_what_is_not_is_left_to_it(pgflow_d
             self.stop()
 
     monkeypatch.setattr("pgflow_mp.cli.serve.Worker", Recorded)
-    monkeypatch.setattr("pgflow_mp.cli.logs.to_stderr", lambda *_: None)  # the test's own logging stays
+    monkeypatch.setattr("pgflow_mp.cli.logs.to_stderr", lambda *_, **__: None)  # the test's own logging stays
     given = {"loops": 2, "tasks_per_loop": 7, "threads": 3, "unknown_step_timeout": 60.0, "max_payload": 5}
     typed = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", f"{value:g}")]
     assert main(["serve", "greet.py", "--dsn", pgflow_dsn, "--processes", "1", *typed]) == 0
@@ -165,20 +179,42 @@ def test_what_is_typed_reaches_the_worker_and_what_is_not_is_left_to_it(pgflow_d
 
 
 @pytest.mark.slow
-def test_the_log_as_json_has_an_object_on_each_line(serve):
-    worker = serve("greet.py", "--json")
-    lines = []
-    for line in worker.stderr:
-        lines.append(json.loads(line))
-        if lines[-1]["message"].startswith("worker is ready"):
-            break
+def test_the_log_as_json_has_an_object_on_each_line_also_of_what_handlers_print(serve, conn):
+    worker = serve("talks.py", "--json")
+    start(conn, "talks")
+    wait_for(conn, "select count(*) from pgflow.runs where status = 'completed'", (1,))
     worker.send_signal(signal.SIGTERM)
-    _, rest = worker.communicate(timeout=30)
-    lines += map(json.loads, rest.splitlines())
+    _, log = worker.communicate(timeout=30)
+    lines = [json.loads(line) for line in log.splitlines()]
     assert worker.returncode == 0
-    assert lines[0]["message"] == "greet: compiled"
+    assert lines[0]["message"] == "talks: compiled"
     assert lines[-1]["message"] == "stopped, nothing is left claimed"
     assert {line["level"] for line in lines} == {"INFO"}
+    printed, logged = (line for line in lines if line["step_slug"])
+    assert {printed["logger"], logged["logger"]} == {"pgflow_mp.printed", "talks"}
+    assert {printed["message"], logged["message"]} == {"two", "words"}
+    (run_id,) = conn.execute("select run_id::text from pgflow.runs").fetchone()
+    for line in (printed, logged):
+        assert (line["flow_slug"], line["run_id"], line["step_slug"], line["task_index"]) == (
+            "talks",
+            run_id,
+            "talk",
+            0,
+        )
+
+
+@pytest.mark.slow
+def test_the_log_names_task_and_run_of_what_handlers_print_and_log(serve, conn):
+    worker = serve("talks.py")
+    start(conn, "talks")
+    wait_for(conn, "select count(*) from pgflow.runs where status = 'completed'", (1,))
+    worker.send_signal(signal.SIGTERM)
+    code, log = finish(worker)
+    assert code == 0, log
+    (run_id,) = conn.execute("select run_id::text from pgflow.runs").fetchone()
+    assert f"\ntalks.talk[0] {run_id} two\n" in log
+    (logged,) = [line for line in log.splitlines() if line.endswith("INFO talks: words")]
+    assert logged.startswith(f"talks.talk[0] {run_id} 20")
 
 
 HANDLERS = """

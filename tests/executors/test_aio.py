@@ -293,7 +293,7 @@ def test_a_coroutine_that_ignores_its_cancellation_fails_in_time_and_its_child_g
 # ---- a loop that is blocked ------------------------------------------------------------------
 
 
-def test_a_blocked_loop_is_killed_and_its_other_tasks_begin_again_elsewhere(tmp_path):
+def test_a_blocked_loop_is_killed_and_its_other_tasks_begin_again_elsewhere(tmp_path, caplog):
     log = tmp_path / "log"
 
     async def scenario(crew):
@@ -310,6 +310,9 @@ def test_a_blocked_loop_is_killed_and_its_other_tasks_begin_again_elsewhere(tmp_
         await crew.until(lambda: len(crew.outcomes) == 4)
         assert all(isinstance(outcome, Completed) for outcome in crew.outcomes if outcome is not failed)
         assert not is_alive(pid)
+        running = f"running single.work[0] of run {failed.call.run_id} and 3 other tasks"
+        told = [record.getMessage() for record in caplog.records]
+        assert told == [f"child process {pid}, {running}: killed: its event loop was blocked"]
 
     in_a_loop(scenario)
 

@@ -71,7 +71,7 @@ def cancelled(outcome, call):
     return outcome.call is call and (outcome.reason, outcome.retryable) == ("cancelled", False)
 
 
-def test_the_child_of_a_cancelled_call_is_killed_and_replaced(tmp_path):
+def test_the_child_of_a_cancelled_call_is_killed_and_replaced(tmp_path, caplog):
     file = tmp_path / "pid"
 
     async def scenario(crew):
@@ -87,6 +87,7 @@ def test_the_child_of_a_cancelled_call_is_killed_and_replaced(tmp_path):
         crew.pool.cancel(call)
         assert len(crew.outcomes) == 2
         assert crew.pool.calls() == []
+        assert not caplog.records, "this is no reason for a warning"
 
     play(scenario, size=1)
 

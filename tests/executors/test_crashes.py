@@ -48,8 +48,9 @@ CAUSES = [
 
 
 @pytest.mark.parametrize(("victim", "first_line"), CAUSES, ids=[victim.__name__ for victim, _ in CAUSES])
-def test_a_dying_child_fails_its_own_call_only_and_says_why(victim, first_line):
+def test_a_dying_child_fails_its_own_call_only_and_says_why(victim, first_line, caplog):
     async def scenario(crew):
+        pids = crew.pool.pids
         calls = [call_of(double, i) for i in range(24)]
         calls.insert(5, call_of(victim))
         outcomes = await crew.run(*calls)
@@ -59,6 +60,9 @@ def test_a_dying_child_fails_its_own_call_only_and_says_why(victim, first_line):
         assert lost.error.splitlines()[0] == first_line
         assert [o.output for o in outcomes] == [str(2 * i) for i in range(24)]
         await crew.until(lambda: crew.pool.free == 2)
+        (logged,) = [record.getMessage() for record in caplog.records]
+        running = f"running single.work[0] of run {lost.call.run_id}: {first_line}"
+        assert logged in [f"child process {pid}, {running}" for pid in pids]
 
     play(scenario)
 
@@ -113,7 +117,7 @@ def test_a_reply_that_was_sent_counts_although_the_child_died_right_after():
     play(scenario)
 
 
-def test_an_idle_child_that_is_killed_is_replaced():
+def test_an_idle_child_that_is_killed_is_replaced(caplog):
     async def scenario(crew):
         before = set(crew.pool.pids)
         os.kill(min(before), signal.SIGKILL)
@@ -121,6 +125,8 @@ def test_an_idle_child_that_is_killed_is_replaced():
         await crew.until(lambda: crew.pool.free == 2)
         assert len(set(crew.pool.pids) - before) == 1
         assert crew.rooms >= 3  # two at the start, one for the replacement
+        cause = "Worker process died: killed by SIGKILL (possibly out of memory)"
+        assert [r.getMessage() for r in caplog.records] == [f"child process {min(before)}, idle: {cause}"]
 
     play(scenario)
 
@@ -224,7 +230,7 @@ def test_callbacks_that_raise_do_not_stop_the_pool(caplog):
         await crew.until(lambda: crew.pool.free == 2)
 
     play(scenario, on_output=bug)
-    told = {record.getMessage() for record in caplog.records}
+    told = {record.getMessage() for record in caplog.records if "child process" not in record.getMessage()}
     assert told == {"on_outcome failed for step `work`", "on_output failed", "on_room failed"}
 
 

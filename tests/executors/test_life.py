@@ -290,7 +290,47 @@ def test_what_cannot_be_preloaded_is_logged_once_and_does_no_harm(tmp_path, monk
 
     play(scenario, preload=["bad_preload_module"])
     told = [record.getMessage() for record in caplog.records]
-    assert told == ["cannot preload bad_preload_module: RuntimeError: no such device"]
+    assert told == ["bad_preload_module in the fork server: it cannot be imported there: RuntimeError: no such device"]
+
+
+def test_a_preloaded_module_that_starts_a_thread_is_told_of_and_does_not_keep_the_fork_server_alive(
+    tmp_path, monkeypatch, caplog
+):
+    from pgflow_mp.executors.process import launch
+
+    (tmp_path / "threaded_preload_module.py").write_text(
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), name='poller').start()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    preload = ("threaded_preload_module",)
+
+    async def scenario(crew):
+        assert await crew.output(nap, 0) == 0
+        (server,) = [server for key, server in launch._servers.items() if key[1] == preload]
+        launch.renew(preload)
+        return server._forkserver_pid
+
+    pid = play(scenario, preload=preload)
+    wait_until(lambda: not is_alive(pid))
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(
+        "threaded_preload_module in the fork server: it starts threads when it is imported (poller); children are"
+    )
+
+
+def test_a_fork_server_that_ends_while_it_imports_is_named_as_the_reason(tmp_path, monkeypatch, capfd):
+    (tmp_path / "fatal_preload_module.py").write_text(
+        "import os, sys\nprint('no license', file=sys.stderr, flush=True)\nos._exit(1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("pgflow_mp.executors.process.nursery.MAX_FAILED_STARTS", 1)
+
+    async def main():
+        with pytest.raises(PoolBroken, match="their fork server ended while it imported fatal_preload_module; what it"):
+            await asyncio.wait_for(Crew(size=1, preload=["fatal_preload_module"]).pool.start(), PATIENCE)
+
+    asyncio.run(main())
+    assert "no license" in capfd.readouterr().err
 
 
 def test_preloaded_modules_are_there_before_the_first_task(monkeypatch):

@@ -219,12 +219,15 @@ def test_prints_without_end_are_cut_and_do_not_slow_the_others():
     play(scenario)
 
 
-def test_by_default_prints_go_to_stderr_with_the_step_in_front(capfd):
+def test_by_default_prints_go_to_stderr_with_step_and_run_in_front(capfd):
+    call = call_of(lambda: print("two\nlines"), index=3)
+
     async def scenario(crew):
-        await crew.run_one(lambda: print("two\nlines"), index=3)
+        await crew.run(call)
 
     play(scenario, on_output=output_module.to_stderr)
-    assert capfd.readouterr() == ("", "single.work[3] two\nsingle.work[3] lines\n")
+    mark = f"single.work[3] {call.run_id}"
+    assert capfd.readouterr() == ("", f"{mark} two\n{mark} lines\n")
 
 
 def test_log_records_are_handled_in_the_parent_with_run_step_and_task(caplog):

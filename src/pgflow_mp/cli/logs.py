@@ -1,7 +1,8 @@
 """Log records as lines on stderr: the library configures no handlers, a program must.
 
 A record that was made in a handler carries its task (`pgflow_mp.executors.process.logs`); its line begins with it,
-as lines that a handler prints do.
+as lines that a handler prints do: with step and run, or with the step alone where there is one run only. As JSON, a
+printed line is an object like any other.
 """
 
 from __future__ import annotations
@@ -10,14 +11,27 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from pgflow_mp.executors.process import logs
+
+if TYPE_CHECKING:
+    from pgflow_mp.executors.base import TaskCall
 
 #: What a record says of its task; None in JSON where it has none.
 _TASK: Final = ("flow_slug", "run_id", "step_slug", "task_index", "attempt")
 
 
+#: The logger of what handlers print, where the log is JSON.
+PRINTED: Final = "pgflow_mp.printed"
+
+
 class TaskFormatter(logging.Formatter):
-    """Formats like its base, with ``flow.step[index]`` in front where the record has a task."""
+    """Formats like its base, with ``flow.step[index]``, and the run, in front where the record has a task."""
+
+    def __init__(self, line_format: str, *, with_run: bool) -> None:
+        super().__init__(line_format)
+        self._with_run = with_run
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Put the task before the line."""
@@ -25,7 +39,8 @@ class TaskFormatter(logging.Formatter):
         if step_slug is None:
             return super().formatMessage(record)
         task = f"{getattr(record, 'flow_slug', '')}.{step_slug}[{getattr(record, 'task_index', 0)}]"
-        return f"{task} {super().formatMessage(record)}"
+        run = f" {getattr(record, 'run_id', '')}" if self._with_run else ""
+        return f"{task}{run} {super().formatMessage(record)}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -53,14 +68,23 @@ class StderrHandler(logging.Handler):
             self.handleError(record)
 
 
-def to_stderr(level: int, line_format: str | None) -> None:
+def to_stderr(level: int, line_format: str | None, *, with_run: bool = False) -> None:
     """Send all log records of this process, and of its children, to stderr.
 
     Args:
         level: The least that is shown, as in `logging`.
         line_format: What a line looks like, as in `logging.Formatter`; None for JSON.
+        with_run: Whether the line of a task names its run.
     """
     handler = StderrHandler()
-    handler.setFormatter(JsonFormatter() if line_format is None else TaskFormatter(line_format))
+    handler.setFormatter(JsonFormatter() if line_format is None else TaskFormatter(line_format, with_run=with_run))
     logging.root.addHandler(handler)
     logging.root.setLevel(level)
+
+
+def print_json(call: TaskCall | None, text: str) -> None:
+    """Write what children print (an `OutputSink`): one object for each line, with the keys of a log record."""
+    task = {} if call is None else logs.task_fields(call)
+    for line in text.splitlines():
+        fields = {"name": PRINTED, "levelno": logging.INFO, "levelname": "INFO", "msg": line, **task}
+        print(JsonFormatter().format(logging.makeLogRecord(fields)), file=sys.stderr, flush=True)

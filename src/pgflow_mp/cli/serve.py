@@ -25,6 +25,7 @@ from pgflow_mp.cli.reloading import Code
 from pgflow_mp.client.telling import Telling
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError
+from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def _work(arguments: argparse.Namespace, dsn: str, code: Code, plugins: Plugins)
     compiled, mismatches = compile_all(dsn, code.flows)
     if mismatches:
         return refuse(mismatches)
-    logs.to_stderr(logging.INFO, None if arguments.json else "%(asctime)s %(levelname)s %(name)s: %(message)s")
+    line_format = None if arguments.json else "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logs.to_stderr(logging.INFO, line_format, with_run=True)
     telling = Telling(plugins)
     for slug, outcome in compiled.items():
         logger.info("%s", describe(slug, outcome))
@@ -87,6 +89,7 @@ async def _serve(arguments: argparse.Namespace, dsn: str, code: Code, plugins: P
         max_memory_per_child=arguments.max_memory_per_child,
         preload=sorted({*modules_of(definitions), *_modules_of(code.handlers.values())}),
         name="pgflow-mp serve",
+        on_output=logs.print_json if arguments.json else to_stderr,
         plugins=plugins,
         **{option: value for option in _DEFAULTED if (value := getattr(arguments, option)) is not None},
     )

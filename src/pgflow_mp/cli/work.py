@@ -19,6 +19,7 @@ from pgflow_mp.core.queries.progress import run_progress
 from pgflow_mp.engine.link import LOST, Link
 from pgflow_mp.engine.worker import Worker
 from pgflow_mp.errors import PgflowError, RunNotFound, RunTimeout
+from pgflow_mp.executors.process.output import to_stderr_of_one_run
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ async def work_off(
         only_runs=[run_id],
         preload=modules_of([flow]),
         name="pgflow-mp run",
+        on_output=to_stderr_of_one_run,
         plugins=plugins,
     )
     watch = Watch(dsn, run_id, screen)

@@ -48,6 +48,7 @@ from pgflow_mp.executors.aio.pool import TASKS_PER_LOOP, LoopPool
 from pgflow_mp.executors.base import Failed
 from pgflow_mp.executors.fleet import Fleet, kinds_of
 from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
+from pgflow_mp.executors.process.output import to_stderr
 from pgflow_mp.executors.process.pool import ProcessPool
 from pgflow_mp.executors.thread import ThreadExecutor
 from pgflow_mp.hooks.deciders import Deciders
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.executors.base import Outcome, TaskCall
     from pgflow_mp.executors.process.nursery import PoolBroken
+    from pgflow_mp.executors.process.output import OutputSink
     from pgflow_mp.registry import Handlers
 
 logger = logging.getLogger("pgflow_mp.worker")
@@ -115,6 +117,7 @@ class Worker:
             there knows (D-24).
         preload: Modules that the children find already imported.
         name: The deployment unit, for people who look into the table of workers; `python` by default.
+        on_output: Called in the loop with what children print (the call that printed it if any, and whole lines).
         amend: Is shown every outcome before it is settled and returns what to settle instead; quick, and in the loop.
         plugins: Modules, objects or names (`module`, `module:attribute`) with hooks, besides the installed ones; or a
             `Plugins`, for these and no other.
@@ -147,6 +150,7 @@ class Worker:
         unknown_step_timeout: float = UNKNOWN_STEP_TIMEOUT,
         preload: Sequence[str] = (),
         name: str = "python",
+        on_output: OutputSink = to_stderr,
         amend: Callable[[Outcome], Outcome] | None = None,
         plugins: Sequence[object] | Plugins = (),
     ) -> None:
@@ -179,6 +183,7 @@ class Worker:
                 "max_tasks_per_child": max_tasks_per_child,
                 "max_memory_per_child": max_memory_per_child,
                 "max_payload": max_payload,
+                "on_output": on_output,
             },
         )
         self._deciders = Deciders(self._plugins)

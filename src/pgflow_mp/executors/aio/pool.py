@@ -26,6 +26,7 @@ from pgflow_mp.executors.process import deaths
 from pgflow_mp.executors.process.deadlines import Deadlines
 from pgflow_mp.executors.process.desk import SERVED
 from pgflow_mp.executors.process.household import Household
+from pgflow_mp.executors.process.output import place_of
 from pgflow_mp.executors.process.port import Port, State
 from pgflow_mp.executors.process.wire import Frame, Kind, pack
 
@@ -152,8 +153,10 @@ class LoopPool(Household):
     def _load_of(self, child: Port) -> int:
         return len(self._loads[child])
 
-    def _calls(self, child: Port) -> list[TaskCall]:
-        return [running.call for running in self._loads.get(child, {}).values()]
+    def _calls(self, child: Port, blamed: int) -> list[TaskCall]:
+        """Return the calls of a child that is lost, the one to blame first."""
+        load = self._loads.get(child, {})
+        return [load[number].call for number in sorted(load, key=lambda number: number != blamed)]
 
     def _give(self, child: Port, call: TaskCall, parcel: Parcel) -> None:
         number = next(self._numbers)
@@ -194,7 +197,11 @@ class LoopPool(Household):
             if failure is not None:
                 self._finish(child, number, failure)
         elif kind == Kind.STUCK:
-            logger.warning("step `%s` ignores its cancellation; its child is replaced", running.call.step.slug)
+            logger.warning(
+                "%s of run %s ignores its cancellation; its child process is replaced",
+                place_of(running.call),
+                running.call.run_id,
+            )
             child.stale = True
 
     def _open(self, child: Port) -> None:
@@ -256,7 +263,8 @@ class LoopPool(Household):
     def _end_blocked(self, child: Port) -> None:
         """The child was killed, or has died, because its loop was blocked."""
         if child in self._loads:
-            self._mourn(child, -signal.SIGKILL, "killed: its event loop was blocked", self._calls(child))
+            calls = self._calls(child, self._blamed.get(child, 0))
+            self._mourn(child, -signal.SIGKILL, "killed: its event loop was blocked", calls)
         load = self._loads.pop(child, {})
         culprit = load.pop(self._blamed.pop(child, 0), None)
         self._begin_again(load.values())
@@ -316,8 +324,8 @@ class LoopPool(Household):
         """The child has ended, and all that it sent has been heard (called by the port)."""
         state, number = child.state, child.progress().number
         error = storable(deaths.died(code, child.trace(), child.output.tail))
-        if state in (State.IDLE, State.BUSY):
-            self._mourn(child, code, error, self._calls(child))
+        if state in (State.IDLE, State.BUSY) or (state is State.RETIRING and self._loads.get(child)):
+            self._mourn(child, code, error, self._calls(child, number))
         if state is State.EXPIRED:
             self._end_blocked(child)
         load = self._loads.pop(child, {})
@@ -325,7 +333,6 @@ class LoopPool(Household):
         if state is State.STARTING:
             self._home.failed(error, began=child.began, explained=code is not None)
         elif state is State.IDLE:
-            logger.warning("an idle child ended: %s", error)
             self._replace(pause=not child.tasks)
         elif state is State.BUSY:
             self._replace()

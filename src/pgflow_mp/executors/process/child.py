@@ -87,7 +87,7 @@ def live(link: Link, output: int, trace: int, serve: Callable[[dict[str, Any]], 
         _settle_in(settings)
         logs.install(link, settings["log_levels"])
         settings["hooks"] = _hooks(settings)
-        hello = {"pid": os.getpid(), "preload_failures": guard.preload_failures}
+        hello = {"pid": os.getpid(), "preload_troubles": guard.preload_troubles}
         link.send(Kind.HELLO, 0, wire.pack_json(hello))
         serve(settings)
 

@@ -25,11 +25,12 @@ from pgflow_mp.executors.process import logs, wire
 from pgflow_mp.executors.process.desk import Desk
 from pgflow_mp.executors.process.handlers import HandlerError, Packer, Parcel, load_payload
 from pgflow_mp.executors.process.nursery import Nursery, PoolBroken, Recipe
-from pgflow_mp.executors.process.output import to_stderr
+from pgflow_mp.executors.process.output import place_of, to_stderr
 from pgflow_mp.executors.process.port import Port, State, launcher
 from pgflow_mp.executors.process.wire import Frame, Kind
 from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
 from pgflow_mp.hooks.events import ChildInfo
+from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,7 +59,7 @@ class ChildOptions(TypedDict, total=False):
         on_room: Called in the loop when `free` has grown without an outcome.
         on_broken: Called in the loop with the reason when no child can be started any more.
         on_output: Called in the loop with what children print (the call that printed it if any, and whole lines);
-            by default it goes to stderr, with the step in front.
+            by default it goes to stderr, with step and run in front.
         witness: Is told what begins where, and which children come and go.
         plugins: What children need to have the plugins around handlers (`hooks.handling.luggage`).
         errands: Does what tasks ask of their worker.
@@ -374,8 +375,13 @@ class Household:
         if self._witness is not None and child.pid is not None:
             self._witness.child_started(ChildInfo(child.pid, self.kind))
 
-    def _mourn(self, child: Port, code: int | None, cause: str, calls: Sequence[TaskCall]) -> None:
-        """Have it told that a child was lost."""
+    def _mourn(
+        self, child: Port, code: int | None, cause: str, calls: Sequence[TaskCall], level: int = logging.WARNING
+    ) -> None:
+        """Have it told that a child was lost, and log it: who reads the log at night wants to know what took it."""
+        if self._closing and not calls:
+            return  # it was killed here
+        logger.log(level, "child process %s, %s: %s", child.pid, _occupation(calls), cause.partition("\n")[0])
         if self._witness is not None and child.pid is not None:
             self._witness.child_lost(ChildInfo(child.pid, self.kind), code, cause, calls)
 
@@ -419,3 +425,11 @@ class Household:
                 while not condition():
                     self._changed.clear()
                     await self._changed.wait()
+
+
+def _occupation(calls: Sequence[TaskCall]) -> str:
+    """Return what a child that has these calls is doing, in words."""
+    if not calls:
+        return "idle"
+    others = f" and {counted(len(calls) - 1, 'other task')}" if len(calls) > 1 else ""
+    return f"running {place_of(calls[0])} of run {calls[0].run_id}{others}"

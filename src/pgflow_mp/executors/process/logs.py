@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pgflow_mp.executors.process import wire
 from pgflow_mp.executors.process.wire import Kind
@@ -44,14 +44,19 @@ def handle(payload: bytes, call: TaskCall | None) -> None:
     if not log.isEnabledFor(fields["levelno"]):
         return
     if call is not None:
-        fields |= {
-            "flow_slug": call.flow.slug,
-            "run_id": call.run_id,
-            "step_slug": call.step.slug,
-            "task_index": call.task_index,
-            "attempt": call.attempt,
-        }
+        fields |= task_fields(call)
     log.handle(logging.makeLogRecord(fields))
+
+
+def task_fields(call: TaskCall) -> dict[str, Any]:
+    """Return what a record says of the task that it belongs to."""
+    return {
+        "flow_slug": call.flow.slug,
+        "run_id": call.run_id,
+        "step_slug": call.step.slug,
+        "task_index": call.task_index,
+        "attempt": call.attempt,
+    }
 
 
 # In the child ----------------------------------------------------------------------------------------------

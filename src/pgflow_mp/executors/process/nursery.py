@@ -89,7 +89,7 @@ class Nursery:
         self._unexplained = 0  # of these
         self._have_started = False
         self._last_failure = -math.inf
-        self._missing: dict[str, str] = {}
+        self._told: dict[str, str] = {}
 
     def spawn(self) -> None:
         """Start one more child."""
@@ -119,10 +119,10 @@ class Nursery:
         child.stop_timer()
         self._failed_starts = self._unexplained = 0
         self._have_started = True
-        for module, reason in hello["preload_failures"].items():
-            if self._missing.get(module) != reason:
-                self._missing[module] = reason
-                logger.warning("cannot preload %s: %s", module, reason)
+        for module, trouble in hello["preload_troubles"].items():
+            if self._told.get(module) != trouble:
+                self._told[module] = trouble
+                logger.warning("%s in the fork server: %s", module, trouble)
 
     def bury(self, child: Port) -> None:
         """Forget a child that has ended."""
@@ -150,7 +150,7 @@ class Nursery:
         elif self.broken is None and not self.is_closed:
             self.broken = PoolBroken(
                 f"no child process can be started: {self._failed_starts} in a row ended before they were ready. "
-                f"The last one: {reason}"
+                f"The last one: {reason}{self._hint}"
             )
             self._on_broken(self.broken)
 
@@ -159,6 +159,16 @@ class Nursery:
         if self._have_started and self._unexplained == self._failed_starts:
             return MAX_UNEXPLAINED_STARTS
         return MAX_FAILED_STARTS
+
+    @property
+    def _hint(self) -> str:
+        """Where to look, when it was not the children that said no."""
+        if not self._recipe.preload or self._unexplained < self._failed_starts:
+            return ""
+        return (
+            f". Most likely their fork server ended while it imported {', '.join(self._recipe.preload)}; "
+            f"what it said is on stderr, above"
+        )
 
     def close(self) -> None:
         """End what is left, without a word."""

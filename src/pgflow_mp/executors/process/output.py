@@ -92,8 +92,21 @@ class Output:
 
 
 def to_stderr(call: TaskCall | None, text: str) -> None:
-    """Write a child's text to our stderr, each line with the step in front."""
-    mark = "" if call is None else f"{call.flow.slug}.{call.step.slug}[{call.task_index}] "
+    """Write a child's text to our stderr, each line with step and run in front."""
+    _write("" if call is None else f"{place_of(call)} {call.run_id} ", text)
+
+
+def to_stderr_of_one_run(call: TaskCall | None, text: str) -> None:
+    """The same where there is one run only, which need not be named on each line."""
+    _write("" if call is None else f"{place_of(call)} ", text)
+
+
+def place_of(call: TaskCall) -> str:
+    """Return what people call a task of a run: ``flow.step[index]``."""
+    return f"{call.flow.slug}.{call.step.slug}[{call.task_index}]"
+
+
+def _write(mark: str, text: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write("".join(f"{mark}{line}\n" for line in text.splitlines()))
         sys.stderr.flush()

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from pgflow_mp.executors.process.handlers import Parcel
     from pgflow_mp.executors.process.household import ChildOptions
 
-logger = logging.getLogger("pgflow_mp.pool")
-
 IDLE, BUSY = State.IDLE, State.BUSY  # an enum's members are slow to look up in Python 3.11
 
 RESERVE_SECONDS = 20.0
@@ -206,7 +204,7 @@ class ProcessPool(Household):
             return
         child.state = State.EXPIRED
         child.kill()
-        self._mourn(child, -signal.SIGKILL, "killed: its task was cancelled", [call])
+        self._mourn(child, -signal.SIGKILL, "killed: its task was cancelled", [call], logging.INFO)
         child.output.end(call)
         self._take_call(child)
         self._replace()
@@ -238,7 +236,6 @@ class ProcessPool(Household):
             self._home.failed(error, began=child.began, explained=code is not None)
         elif state is IDLE:
             self._idle.remove(child)
-            logger.warning("an idle child ended: %s", error)
             self._replace(pause=not child.tasks)
         elif state is BUSY:
             self._replace()

@@ -194,8 +194,15 @@ def test_what_an_old_core_leaves_of_failed_runs_needs_nobody(doctor):
 def test_a_core_that_was_changed_since_is_told(doctor):
     findings = doctor("0.17.1", "alter table pgflow.runs add column note text", beside=True)
     (changed,) = findings["trouble", "installation"]
-    assert "the core was changed since" in changed["text"]
+    assert "has now another form of that" in changed["text"]
     assert changed["command"] == "pgflow-mp install"
+    assert ("trouble", "flows") not in findings
+
+
+def test_functions_of_another_version_beside_a_core_are_told(doctor):
+    findings = doctor("0.17.1", "update pgflow_mp.installed set content_hash = 'another'", beside=True, code=0)
+    (finding,) = findings["warning", "installation"]
+    assert finding["command"] == "pgflow-mp install"
 
 
 def test_a_role_without_rights_is_told_what_was_not_examined(call, foreign_dsn):

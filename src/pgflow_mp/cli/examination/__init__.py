@@ -60,7 +60,7 @@ def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]
     except NotPermitted as error:
         yield Finding("trouble", "rights", str(error))
         return
-    yield from work.of_flows(report)
+    yield from work.of_flows(report, core)
     yield from work.of_schedules(db)
     yield from work.of_retention(db)
     yield from work.of_workers(report)

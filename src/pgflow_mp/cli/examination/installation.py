@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from pgflow_mp import __version__
 from pgflow_mp.cli.examination.finding import Finding
 from pgflow_mp.cli.words import moment
-from pgflow_mp.core import scripts
+from pgflow_mp.core import beside, scripts
+from pgflow_mp.core.drift import Made, reason
 from pgflow_mp.core.queries.examination import installed
 from pgflow_mp.core.refusals import not_installed
 from pgflow_mp.core.roles import lacking
+from pgflow_mp.core.scripts import Script
 from pgflow_mp.errors import NotPermitted
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pgflow_mp.cli.database import Session
     from pgflow_mp.core.generation import Core
     from pgflow_mp.core.queries.examination import Installed, Surroundings
+    from pgflow_mp.core.queries.health import Installation
 
 
 def of_installation(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
@@ -66,9 +69,9 @@ def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]
     except NotPermitted:
         yield Finding("note", "installation", f"by role {around.owner}; this role may not read its details")
         return
-    beside = "" if core.made_by == "pgflow-mp" else " beside it"
+    where = "" if core.made_by == "pgflow-mp" else " beside it"
     text = (
-        f"pgflow-mp {found.package_version}{beside}, tables version {found.version}, by role {around.owner} on "
+        f"pgflow-mp {found.package_version}{where}, tables version {found.version}, by role {around.owner} on "
         f"{moment(found.installed_at)}, last updated {moment(found.updated_at)}; pgmq: {found.pgmq}"
     )
     yield _of_functions(found, core, text)
@@ -79,14 +82,23 @@ def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]
 
 def _of_functions(found: Installed, core: Core, text: str) -> Finding:
     """Compare what was installed with what this package would install now."""
-    if found.core_fingerprint not in (None, core.fingerprint):
-        changed = f"{text}; the core was changed since, and pgflow-mp's functions were made for what it was"
-        return Finding("trouble", "installation", changed, "pgflow-mp install")
-    if core.made_by == "pgflow-mp":
-        same = scripts.content_hash(scripts.functions(scripts.root(), realtime=core.realtime)) == found.content_hash
-    else:
-        same = found.package_version == __version__
-    if same:
+    changed = changed_since(found, core)
+    if changed is not None:
+        return Finding("trouble", "installation", f"{text}; {changed}", "pgflow-mp install" if core.tier else None)
+    if found.content_hash == _content_hash(core):
         return Finding("ok", "installation", text)
     others = f"{text}; its functions are not those of pgflow-mp {__version__}, which examines it"
     return Finding("warning", "installation", others, "pgflow-mp install")
+
+
+def changed_since(found: Installed | Installation, core: Core) -> str | None:
+    """Say what became of somebody else's core since pgflow-mp was installed beside it; None where nothing did."""
+    return reason(core, Made(found.package_version, found.core, found.core_fingerprint))
+
+
+def _content_hash(core: Core) -> str:
+    """The digest of what this package would install here."""
+    if core.made_by == "pgflow-mp":
+        return scripts.content_hash(scripts.functions(scripts.root(), realtime=core.realtime))
+    views = [Script(name, text) for name, text in beside.views(core).items()]
+    return scripts.content_hash([*views, *beside.render(scripts.root(), core)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pgflow_mp import __version__
 from pgflow_mp.cli.examination.finding import Finding
+from pgflow_mp.cli.examination.installation import changed_since
 from pgflow_mp.cli.words import moment
 from pgflow_mp.core.queries.repair import repair
 from pgflow_mp.core.queries.retention import get_retention
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from pgflow_mp.core.generation import Core
 
 
-def of_flows(report: HealthReport) -> Iterator[Finding]:
+def of_flows(report: HealthReport, core: Core) -> Iterator[Finding]:
     """What waits, and what is wrong with a flow."""
-    yield from (Finding("trouble", "flows", problem) for problem in report.problems)
+    # That the core was changed is what `installation` tells.
+    changed = [] if report.installation is None else [changed_since(report.installation, core)]
+    yield from (Finding("trouble", "flows", problem) for problem in report.problems if problem not in changed)
     ready, invisible = sum(flow.ready for flow in report.flows), sum(flow.invisible for flow in report.flows)
     waiting = f"{counted(ready, 'message')} ready, {invisible:,} delayed or with a worker"
     yield Finding("ok" if report.flows else "note", "flows", f"{counted(len(report.flows), 'flow')}; {waiting}")

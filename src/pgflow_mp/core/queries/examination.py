@@ -54,7 +54,8 @@ class Installed:
         pgmq: How pgmq came here.
         installed_at: When it was installed first.
         updated_at: When it was installed last.
-        core_fingerprint: Of somebody else's core, for which the functions were made; None where the core is ours.
+        core: Beside whose core the functions were made; None where it is ours.
+        core_fingerprint: What that core was; None where it is ours.
     """
 
     content_hash: str
@@ -63,6 +64,7 @@ class Installed:
     pgmq: str
     installed_at: datetime
     updated_at: datetime
+    core: str | None
     core_fingerprint: str | None
 
 
@@ -129,10 +131,10 @@ def surroundings() -> Statement[Surroundings]:
     return Statement(_SURROUNDINGS, (), lambda found: Surroundings(*found[0]))
 
 
-# The table of an earlier version lacks the last column.
+# The table of an earlier version lacks the last columns.
 _INSTALLED = """
 select i.content_hash, i.package_version, i.version, i.pgmq, i.installed_at, i.updated_at,
-       to_jsonb(i) ->> 'core_fingerprint'
+       to_jsonb(i) ->> 'core', to_jsonb(i) ->> 'core_fingerprint'
 from pgflow_mp.installed as i
 """
 

@@ -120,7 +120,7 @@ def test_what_a_core_lacks_is_told(doctor):
     assert [text.split(" (0.1")[-1][:4] for text in lacks[:-1]] == ["5.1 ", "7 br"]
     driven = doctor("0.17.0")
     (cost,) = driven["note", "features"]
-    assert "costs the server about twice" in cost["text"]
+    assert "costs the server two to four times" in cost["text"]
     assert cost["command"] == "pgflow-mp adopt"
     assert texts(driven, "ok", "features") == ["pg_cron recovers tasks of workers that are gone, every 15 seconds"]
     (undriven,) = doctor("0.17.0", "select cron.unschedule('pgflow_requeue_stalled_tasks')")["warning", "features"]

@@ -44,7 +44,7 @@ _NOT_HARDENED: Final = (
 )
 # docs/performance.md has the figures.
 _COST: Final = (
-    "a task costs the server about twice what it costs on pgflow-mp's own schema, since its tables have indexes on "
+    "a task costs the server two to four times what it costs on pgflow-mp's own schema: its tables have indexes on "
     "what changes, and before 0.17 lack columns that views make up for; to be taken over, dry run first"
 )
 _NO_STEP_QUEUES: Final = "steps cannot have queues of their own (0.17 brought them)"

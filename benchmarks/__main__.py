@@ -1,4 +1,4 @@
-"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]`, or `beside`, `engine`, `hooks`, ..."""
+"""`python -m benchmarks core [--rounds N] [--jobs N] [--widest N] [--history N]`, or another of those below."""
 
 from __future__ import annotations
 

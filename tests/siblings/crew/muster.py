@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["OURS", "Member", "Report", "foreigners", "muster", "node"]
 
 ROOT = Path(__file__).parents[3]
-OPEN_RUNS = 8
-"""So many runs are kept open while the crew is at work."""
+OPEN_RUNS, MANY_RUNS = 8, 60
+"""So many runs are kept open while the crew is at work; many, where what a dead foreigner holds is waited for."""
 GRACE_SECONDS = 60.0
 """A voyage takes at most so much longer than asked for, until every member has been killed once."""
 
@@ -182,10 +182,10 @@ class Deck:
             process.kill()
             process.wait(30)
 
-    def feed(self, conn: psycopg.Connection[Any]) -> None:
+    def feed(self, conn: psycopg.Connection[Any], enough: int) -> None:
         """Start runs until enough are open."""
         row = conn.execute("select count(*) from pgflow.runs where status = 'started'").fetchone()
-        for _ in range(OPEN_RUNS - (row[0] if row else 0)):
+        for _ in range(enough - (row[0] if row else 0)):
             number = len(self.runs)
             slug = CrewRouted.definition.slug if number % 4 == 3 else Crew.definition.slug
             fate = "doomed" if number % 7 == 5 and slug == Crew.definition.slug else "good"
@@ -266,13 +266,14 @@ def _voyage(
 ) -> dict[str, int]:
     """Keep the crew busy; kill one after the other in the middle of a task, those first that were killed least."""
     kills = [0] * len(deck.members)
-    deck.feed(conn)
+    enough = MANY_RUNS if wait else OPEN_RUNS
+    deck.feed(conn, enough)
     for place in range(len(deck.members)):
         deck.start(place)
     began = time.monotonic()
     next_kill, next_word = began + pause, began + 30
     while (lasted := time.monotonic() - began) < seconds or (0 in kills and lasted < seconds + GRACE_SECONDS):
-        deck.feed(conn)
+        deck.feed(conn, enough)
         if not wait:
             deck.age(conn)
         busy = [place for place, count in enumerate(kills) if count <= min(kills) + 1 and deck.holds_task(place, conn)]

@@ -146,8 +146,32 @@ def test_a_task_of_a_step_that_no_worker_knows_fails_after_a_while_and_says_so(a
     assert len(warnings) == 1
 
 
+def test_steps_that_only_another_worker_knows_are_left_to_it(app, pgflow_dsn, monkeypatch, caplog):
+    """An old worker beside a new one, as in a rolling deploy: it neither burns attempts nor holds tasks up."""
+    monkeypatch.setattr("pgflow_mp.engine.claim.UNKNOWN_STEP_DELAY_SECONDS", 60)
+    old = flow_in_database_has_one_step_more(app)
+
+    class Deployed(Flow):
+        @step
+        def old():
+            return "done"
+
+        @step
+        def new():
+            return os.getpid()
+
+    with working(pgflow_dsn, old), working(pgflow_dsn, Deployed):
+        runs = app.start_flows("deployed", [{}] * 30)
+        eventually(lambda: all(app.get_run(run).completed for run in runs))
+    attempts = {task.attempts for run in runs for task in app.get_run_with_states(run).steps["new"].tasks}
+    assert attempts == {1}
+    warnings = [record for record in caplog.records if "does not know goes back to its queue" in record.getMessage()]
+    assert len(warnings) == 1
+
+
 def test_the_clock_of_an_unknown_step_stands_while_another_worker_is_there(app, pgflow_dsn, pgflow_conn, monkeypatch):
     monkeypatch.setattr("pgflow_mp.engine.claim.UNKNOWN_STEP_DELAY_SECONDS", 0)
+    monkeypatch.setattr("pgflow_mp.engine.passing.PASS_SECONDS", 0.2)
     flow = flow_in_database_has_one_step_more(app)
 
     other = uuid.uuid4()

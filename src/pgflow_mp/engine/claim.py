@@ -25,6 +25,7 @@ from pgflow_mp.engine.backoff import Backoff
 from pgflow_mp.engine.drift import drifted
 from pgflow_mp.engine.link import LOST
 from pgflow_mp.engine.lookout import Lookout
+from pgflow_mp.engine.passing import Passing
 from pgflow_mp.engine.returning import key_of_claim
 from pgflow_mp.engine.sources import sources_of
 from pgflow_mp.engine.stillness import Stillness
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pgflow_mp.claim")
 
-# A task of a step that nobody here knows comes back so often; another worker may have taken it by then.
+# A task of a step that no worker knows comes back so often; there may be one by then that does.
 UNKNOWN_STEP_DELAY_SECONDS = 5
 
 
@@ -95,6 +96,7 @@ class Claimer:
         self._only_runs = only_runs
         self._freshen = freshen
         self._stillness = Stillness(link)
+        self._passing = Passing()
         self._wake = asyncio.Event()
         self._lookout = Lookout(poll_interval)
         self._left_some = True
@@ -184,7 +186,7 @@ class Claimer:
                 [self._worker_ids[source.flow_slug] for source in wanted],
                 [wish.quantity for wish in wanted.values()],
                 self._only_runs,
-                steps=[source.filter for source in wanted],
+                steps=[self._passing.filter_of(source) for source in wanted],
                 most=[wish.most for wish in wanted.values()],
                 lanes=_lanes(wanted),
             )
@@ -227,13 +229,17 @@ class Claimer:
             await self._freshen(True)  # noqa: FBT003
             await self._return([task for task in unknown if self._knows(task)])
             unknown = [task for task in unknown if not self._knows(task)]
-        await self._return(await self._strangers.meet(unknown), delay=UNKNOWN_STEP_DELAY_SECONDS)
+        met = await self._strangers.meet(unknown)
+        self._passing.over(met.for_others)
+        await self._return(met.for_others)
+        await self._return(met.for_nobody, delay=UNKNOWN_STEP_DELAY_SECONDS)
 
     def _knows(self, task: ClaimedTask) -> bool:
         return any(step.slug == task.step_slug for step in self._flows[task.flow_slug].steps)
 
     async def _return(self, claimed: Sequence[ClaimedTask], *, delay: int = 0) -> None:
-        await self._returner.give_back(self._keys(claimed), delay=delay)
+        if claimed:
+            await self._returner.give_back(self._keys(claimed), delay=delay)
 
     def _keys(self, claimed: Sequence[ClaimedTask]) -> list[TaskKey]:
         return [key_of_claim(task, self._worker_ids[task.flow_slug]) for task in claimed]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg
 
@@ -52,6 +52,18 @@ class _Clock:
     runs: bool
 
 
+class Met(NamedTuple):
+    """Tasks of unknown steps that go back to their queue.
+
+    Attributes:
+        for_others: Another live worker is on their queue, and may know them.
+        for_nobody: None is, for now.
+    """
+
+    for_others: list[ClaimedTask]
+    for_nobody: list[ClaimedTask]
+
+
 class Strangers:
     """Decides what becomes of tasks whose step is not known here.
 
@@ -78,16 +90,19 @@ class Strangers:
         self._timeout = timeout
         self._clocks: dict[tuple[UUID, str, int], _Clock] = {}
 
-    async def meet(self, unknown: Sequence[ClaimedTask]) -> list[ClaimedTask]:
+    async def meet(self, unknown: Sequence[ClaimedTask]) -> Met:
         """Fail the tasks whose time without a taker is up, and return the others: they go back to their queue."""
         if not unknown:
-            return []
+            return Met([], [])
         shared = await self._shared({task.flow_slug for task in unknown})
         given_up = [task for task in unknown if self._tick(task, alone=task.flow_slug not in shared) >= self._timeout]
         for task in given_up:
             self._give_up(task)
         self._forget()
-        return [task for task in unknown if task not in given_up]
+        left = [task for task in unknown if task not in given_up]
+        return Met(
+            [task for task in left if task.flow_slug in shared], [task for task in left if task.flow_slug not in shared]
+        )
 
     async def _shared(self, flow_slugs: set[str]) -> set[str]:
         """Return the flows that another live worker works on; all of them where that cannot be found out now."""

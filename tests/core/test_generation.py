@@ -95,6 +95,41 @@ def test_statuses_that_nobody_knows_are_not_served(conn, name):
     assert "waiting" in core.reason
 
 
+OLDER_COMPILE = """
+drop function pgflow.ensure_flow_compiled(text, jsonb, boolean);
+create function pgflow.ensure_flow_compiled(text, jsonb) returns jsonb language sql as 'select null::jsonb'
+"""
+
+
+def test_what_came_before_0_14_is_told_by_what_it_lacks(foreign_db):
+    """core 8.2."""
+    conn = foreign_db("0.14.1")
+    names = []
+    for taken in (
+        "alter table pgflow.steps drop column when_unmet",
+        "alter table pgflow.step_states drop column output",
+        "alter type pgflow.step_task_record drop attribute flow_input",
+        OLDER_COMPILE,
+        "drop function pgflow.ensure_flow_compiled(text, jsonb)",
+        "alter type pgflow.step_task_record drop attribute task_index",
+    ):
+        conn.execute(taken)
+        core = look(conn)
+        names.append(core.generation)
+    assert names == ["0.13", "0.12", "0.11", "0.10", "0.8", None]
+    assert core.tier is None
+    assert "older than 0.8" in core.reason
+
+
+def test_a_core_with_queues_and_without_helpers_is_one_that_was_never_released(foreign_db):
+    """generations 0.1: the pin of Elixir, whose helpers are gone here."""
+    conn = foreign_db("elixir 0.4")
+    conn.execute("drop view pgflow.pgflow_version, pgflow.extensions_version")
+    conn.execute("alter table pgflow.flows drop column flow_type")
+    core = look(conn)
+    assert (core.made_by, core.generation, core.tier) == ("typescript", "94490709", "sets")
+
+
 def test_an_empty_database_is_nobodys(empty_dsn):
     with psycopg.connect(empty_dsn, autocommit=True) as conn:
         core = look(conn)

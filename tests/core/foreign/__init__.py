@@ -95,8 +95,12 @@ BUILT = tuple(_PARTS)
 NPM = "0.8.1"
 """The generation that npm has."""
 NAMES = (NPM, *BUILT)
-EACH = (pytest.param(NPM, marks=pytest.mark.npm), *BUILT)
-"""The same for parametrized tests: what needs the package is run by ci/npm."""
+_QUICK = ("0.14.1", "0.17.1", "elixir 0.4")
+EACH = (
+    pytest.param(NPM, marks=pytest.mark.npm),
+    *(pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in BUILT),
+)
+"""The same for parametrized tests; ci/npm runs what needs the package, and one of each kind is with the quick tests."""
 
 
 def build(conn: psycopg.Connection[Any], name: str) -> None:

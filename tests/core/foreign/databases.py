@@ -33,21 +33,26 @@ class ForeignDatabases:
 
     def create(self, generation: str) -> str:
         """Return the DSN of a fresh database of that generation; skips the test where npm's is asked for in vain."""
-        if generation == NPM and npm_folder() is None:
-            pytest.skip(f"PGFLOW_TEST_NPM names no folder with @pgflow/core {NPM} in its node_modules")
         if generation not in self._templates:
-            name = self._new("create database {} template template0")
-            with psycopg.connect(make_conninfo(self._dsn, dbname=name), autocommit=True) as conn:
-                build(conn, generation)
-            self._templates[generation] = name
-        name = self._new("create database {} template {}", self._templates[generation])
-        return make_conninfo(self._dsn, dbname=name)
+            self._templates[generation] = self._build(generation)
+        return self._dsn_of(self._new("create database {} template {}", self._templates[generation]))
 
     def shared(self, generation: str) -> str:
         """Return the DSN of a database of that generation for tests that take back what they do."""
         if generation not in self._shared:
-            self._shared[generation] = self.create(generation)
-        return self._shared[generation]
+            self._shared[generation] = self._build(generation)
+        return self._dsn_of(self._shared[generation])
+
+    def _build(self, generation: str) -> str:
+        if generation == NPM and npm_folder() is None:
+            pytest.skip(f"PGFLOW_TEST_NPM names no folder with @pgflow/core {NPM} in its node_modules")
+        name = self._new("create database {} template template0")
+        with psycopg.connect(self._dsn_of(name), autocommit=True) as conn:
+            build(conn, generation)
+        return name
+
+    def _dsn_of(self, name: str) -> str:
+        return make_conninfo(self._dsn, dbname=name)
 
     def drop(self, dsn: str) -> None:
         """Drop a database that `create` made, whoever is still connected to it."""

@@ -71,6 +71,7 @@ def of_features(db: Session, core: Core) -> Iterator[Finding]:
     yield from (Finding("note", "features", meaning) for meaning, has in lacks if not has)
     if core.tier is not None:
         yield Finding("note", "features", _COST, "pgflow-mp adopt")
+    yield from _of_queues(core)
     if not core.realtime:
         missing = "there is no function realtime.send, which this core calls: its workers and clients can start no run"
         yield Finding("trouble", "features", missing, _NO_EVENTS)
@@ -81,6 +82,17 @@ def of_features(db: Session, core: Core) -> Iterator[Finding]:
         )
         yield Finding("warning", "features", recompiles)
     yield from _of_recovery(db, core)
+
+
+def _of_queues(core: Core) -> Iterator[Finding]:
+    """Say what is wrong with the queues below the core."""
+    if core.pgmq is None:
+        missing = "there is no pgmq, which has the queues of all flows: nothing can be started or worked off"
+        yield Finding("trouble", "features", missing)
+    elif not core.pgmq.headers:
+        old = "its pgmq is older than 1.5.0: pgflow-mp cannot stand beside it"
+        update = 'psql -c "alter extension pgmq update"' if core.pgmq.extension else None
+        yield Finding("trouble", "features", old, update)
 
 
 def _of_recovery(db: Session, core: Core) -> Iterator[Finding]:

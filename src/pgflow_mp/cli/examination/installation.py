@@ -58,7 +58,9 @@ def _of_nothing_of_ours(core: Core) -> Finding:
 
 def _of_missing_rights(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
     """Say what the owner of the core has to grant before pgflow-mp can be installed beside it."""
-    if core.tier in ("sets", "views") and (left := lacking(db.conn, around.role, installer=True)):
+    if core.tier in (None, "own") or core.pgmq is None:
+        return
+    if left := lacking(db.conn, around.role, installer=True):
         text = f"role {around.role} may not install beside it; let the owner of the schema, {core.owner}, run"
         yield Finding("trouble", "rights", f"{text}: {'; '.join(left)}")
 

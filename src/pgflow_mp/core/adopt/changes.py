@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from psycopg import sql
+
 from pgflow_mp.core.adopt import data, routines
 from pgflow_mp.core.adopt.known import CONSTRAINTS, INDEXES
 from pgflow_mp.core.adopt.plan import Change, quoted
@@ -184,10 +186,22 @@ def _new_constraints(now: Situation) -> Iterator[Change]:
             if same and not (broken and here is not None and here.validated):
                 continue
             statements = [f"alter table {there.path} drop constraint {name}"] if same else []
-            later = " not valid" if broken else ""
-            statements.append(f"alter table {there.path} add constraint {name} {constraint.definition}{later}")
+            definition = _but_for_what_is_there(now, there.path, constraint) if broken else constraint.definition
+            statements.append(f"alter table {there.path} add constraint {name} {definition}")
             held = ", which only new rows are held to" if broken else ""
             yield Change("constraints", f"{there.path}: constraint {name}{held}", tuple(statements))
+
+
+def _but_for_what_is_there(now: Situation, path: str, constraint: Constraint) -> str:
+    """A check that takes the values which break it today, by name, and no other (SU-9).
+
+    NOT VALID would do for rows that nobody touches; but it refuses every update of them, also that of another column,
+    with which a worker of Elixir starts (generations 8.2), and a flow could not be made again under its slug.
+    """
+    (column,) = constraint.columns
+    breaking = f"select distinct {column} from {path} where not ({constraint.expression}) order by 1"  # noqa: S608
+    values = sql.Literal([row[0] for row in now.rows(breaking)]).as_string(now.conn)
+    return f"{constraint.definition.removesuffix(')')} OR {column} = ANY ({values}))"
 
 
 def _indexes(now: Situation) -> Iterator[Change]:

@@ -55,4 +55,4 @@ LOCK_ORDER: Final = ("workers", "flows", "steps", "deps", "runs", "step_states",
 """Tables in the order in which a transaction that goes on meanwhile takes them (D-2): less of it waits in a circle."""
 
 STRICTER: Final = {("flows", "slug_is_valid"), ("steps", "steps_step_slug_check")}
-"""Constraints that rows of older cores may break: those stay, only new rows are held to them (generations SU-9)."""
+"""Constraints that rows of older cores may break: those stay, only others are held to them (generations SU-9)."""

@@ -82,8 +82,8 @@ def _slugs(now: Situation) -> Iterator[str]:
         slugs = [row[0] for row in now.rows(_BAD_SLUGS[name].format(rule=rule))]
         more = f" and {number - _LISTED} more" if number > _LISTED else ""
         yield (
-            f"newer cores refuse the slug of {', '.join(slugs[:_LISTED])}{more}: they run on and can be deleted, but "
-            "their options cannot be changed; rename them in their code when you can"
+            f"newer cores refuse the slug of {', '.join(slugs[:_LISTED])}{more}: they stay as they are and go on; no "
+            "other slug of that kind is taken; rename them in their code when you can"
         )
 
 

@@ -152,6 +152,14 @@ def test_ours_is_ours(db):
     assert core.statuses == generation.STATUSES
 
 
+def test_ours_is_ours_without_its_stamp(db):
+    db.execute("comment on view pgflow.pgflow_version is null")
+    assert look(db).made_by == "pgflow-mp"
+    db.execute("drop table pgflow_mp.installed")
+    core = look(db)
+    assert (core.made_by, core.generation) == ("unknown", "superset")
+
+
 def test_a_local_database_says_so(db):
     """core 3.3."""
     assert not look(db).local

@@ -191,7 +191,8 @@ class Core:
         """Whose it is."""
         if not self.occupied:
             return "nobody"
-        if self.label is not None and self.label.startswith(_OUR_LABEL):
+        # Nobody else makes one with both claims; its stamp may have been lost.
+        if (self.label or "").startswith(_OUR_LABEL) or (self.installed and self.claims >= {4, 5}):
             return "pgflow-mp"
         if self._what_is_missing() is not None or self.claims >= {4, 5}:
             return "unknown"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections import Counter
 
 import pytest
 
-from pgflow_mp import Flow, FlowDefinition, RunFailed, step
+from pgflow_mp import Flow, FlowDefinition, RunFailed, map_step, step
 from pgflow_mp.client import PgFlow
 from pgflow_mp.core.queries.workers import flows_of_other_workers, register_workers
 from pgflow_mp.core.statement import execute
@@ -116,6 +117,26 @@ def test_a_flow_with_few_tasks_is_not_starved_by_one_with_thousands(app, pgflow_
         assert few.completed
         tasks = app.get_run_with_states(crowd).steps["work"].tasks
         assert sum(task.status == "completed" for task in tasks) < 2500, "the crowd was first in line"
+
+
+@pytest.mark.slow
+def test_flows_of_slow_tasks_take_turns_where_there_is_room_for_one_task_only(app, pgflow_dsn, pgflow_conn):
+    def named(name):
+        class Slow(Flow, slug=name, max_attempts=1):
+            @map_step
+            def work(item):
+                time.sleep(0.12)
+
+        return Slow
+
+    slugs = ["first", "second", "third"]
+    for slug in slugs:
+        app.compile(named(slug))
+    waiting = [app.start_flow(slug, list(range(count))) for slug, count in zip(slugs, [60, 4, 4], strict=True)]
+    with working(pgflow_dsn, *map(named, slugs), processes=1):
+        eventually(lambda: all(app.get_run(run).completed for run in waiting[1:]))
+    order = pgflow_conn.execute("select flow_slug from pgflow.step_tasks order by started_at limit 12").fetchall()
+    assert Counter(slug for (slug,) in order) == {"first": 4, "second": 4, "third": 4}
 
 
 # ---- steps that nobody knows -------------------------------------------------------------------

@@ -34,6 +34,7 @@ from pgflow_mp.executors.lending import AsyncLender, Lender
 from pgflow_mp.executors.payload import MAX_PAYLOAD_MB
 from pgflow_mp.executors.perform import storable
 from pgflow_mp.executors.process.deaths import timed_out
+from pgflow_mp.executors.process.output import place_of
 from pgflow_mp.executors.services import services_in_thread
 from pgflow_mp.executors.status import ChildStatus, ExecutorStatus, RunningCall
 
@@ -214,8 +215,9 @@ class ThreadExecutor:
         error = storable(timed_out(call.timeout, hand.where()))
         self._abandon(hand)
         logger.warning(
-            "step `%s` is past its time in a thread, which cannot be ended; %d such threads run on",
-            call.step.slug,
+            "%s of run %s is past its time in a thread, which cannot be ended; %d such threads run on",
+            place_of(call),
+            call.run_id,
             self.abandoned,
         )
         self._feed()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from psycopg import pq
@@ -196,6 +197,20 @@ def _psycopg(place: str, *, prepare: bool) -> Way:
     return way
 
 
+def psycopg_binary(conn: psycopg.Connection[Any], form: Form, names: Mapping[str, str]) -> Found:
+    """Python's own types, each sent in binary as what psycopg takes it for."""
+    values = {}
+    for number, (each, told) in enumerate(
+        zip(form.parameters, _told_types(conn, form, driver_types(form)), strict=True), 1
+    ):
+        kind, found = kind_and_value(each, names)
+        values[f"p{number}"] = timedelta(days=30) if told == "interval" else _native(told, kind, found)
+    sql = re.sub(r"\$(\d+)", lambda found: f"%(p{found[1]})b", form.sql.replace("%", "%%"))
+    result = conn.cursor().execute(sql, values, prepare=True).pgresult
+    assert result is not None
+    return _result(conn, result)
+
+
 WAYS: dict[str, Way] = {
     "at once": at_once,
     "prepared": prepared,
@@ -206,5 +221,6 @@ WAYS: dict[str, Way] = {
     "PREPARE of unknown": prepare_unknown,
     "PREPARE with types": prepare_with_types,
     "psycopg": _psycopg("s", prepare=False),
+    "psycopg binary": psycopg_binary,
     "psycopg prepared": _psycopg("s", prepare=True),
 }

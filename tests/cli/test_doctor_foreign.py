@@ -208,6 +208,19 @@ def test_what_an_old_core_leaves_of_failed_runs_needs_nobody(doctor):
     assert texts(findings, "note", "rows") == ["open task of an ended run: 1 case in broken, as this core leaves them"]
 
 
+def test_what_is_stuck_is_told_before_pgflow_mp_is_there(doctor):
+    findings = doctor(
+        "elixir 0.4",
+        "select pgflow.create_flow('stuck')",
+        "select pgflow.add_step('stuck', 'one')",
+        "select pgflow.start_flow('stuck', '{}')",
+        "delete from pgmq.q_stuck",
+    )
+    (stuck,) = findings["trouble", "rows"]
+    assert stuck["text"] == "task without a message: 1 case in stuck"
+    assert stuck["command"] == "pgflow-mp install && pgflow-mp repair"
+
+
 def test_a_core_that_was_changed_since_is_told(doctor):
     findings = doctor("0.17.1", "alter table pgflow.runs add column note text", beside=True)
     (changed,) = findings["trouble", "installation"]
@@ -233,6 +246,7 @@ def test_a_role_without_rights_is_told_what_was_not_examined(call, foreign_dsn):
         assert texts(findings, "note", "telemetry") == [
             "schema pgflow_telemetry is there; this role may not ask whether it is on"
         ]
+        assert texts(findings, "note", "rows")[0].startswith("not examined: ")
         (grants,) = texts(findings, "trouble", "rights")
         assert grants.startswith("role doctor_tests_stranger may not install beside it; let the owner of the schema")
         assert "grant usage on schema" in grants

@@ -1,7 +1,7 @@
 """What `doctor` looks at: a list of findings, each with what to do about it. Nothing is changed.
 
 The foundations come first; what rests on something broken is not looked at. A core of somebody else is examined also
-where pgflow-mp is not beside it: then everything that its tables tell, and nothing that our functions would.
+where pgflow-mp is not beside it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def examine(db: Session) -> Iterator[Finding]:
     if core.installed:
         yield from _of_ours(db, around, core)
     elif core.tier is not None:
-        yield Finding("note", "rows", "not examined: pgflow-mp looks for what is stuck once it is beside this core")
+        yield from work.of_rows_without_us(db, core)
     yield from server.of_transactions(db)
 
 

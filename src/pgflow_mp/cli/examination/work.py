@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pgflow_mp import __version__
 from pgflow_mp.cli.examination.finding import Finding
 from pgflow_mp.cli.examination.installation import changed_since
 from pgflow_mp.cli.words import moment
+from pgflow_mp.core.install import install
 from pgflow_mp.core.queries.repair import repair
 from pgflow_mp.core.queries.retention import get_retention
 from pgflow_mp.core.queries.schedules import list_schedules
-from pgflow_mp.errors import NotPermitted
+from pgflow_mp.errors import DatabaseUnreachable, InstallError, NotPermitted
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -95,3 +97,17 @@ def of_rows(db: Session, core: Core) -> Iterator[Finding]:
         yield Finding("note" if usual else "trouble", "rows", text, "pgflow-mp repair")
     if not found:
         yield Finding("ok", "rows", "nothing is stuck, no message is orphaned")
+
+
+def of_rows_without_us(db: Session, core: Core) -> Iterator[Finding]:
+    """The same where pgflow-mp is not beside the core: put there for the look, in a transaction that is taken back."""
+    try:
+        with db.conn.transaction(force_rollback=True):
+            install(db.conn)
+            found = list(of_rows(db, core))
+    except (InstallError, DatabaseUnreachable):
+        why = "not examined: pgflow-mp looks for what is stuck with functions of its own, which cannot be put here now"
+        found = [Finding("note", "rows", why)]
+    for finding in found:
+        first = finding.command and f"pgflow-mp install && {finding.command}"
+        yield replace(finding, command=first)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.core.foreign import NAMES
 from tests.faults.storm import storm
 
 
@@ -16,6 +17,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="how long faults are inflicted; default: 5")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="which faults come")
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between two faults, on average")
+    parser.add_argument("--core", choices=NAMES, help="beside the core of this generation; default: our own")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pgflow-faults-") as scratch:
         report = storm(
@@ -24,6 +26,7 @@ def main() -> int:
             seed=options.seed,
             pause=options.pause,
             slow=options.minutes >= 2,
+            core=options.core,
             tell=lambda line: print(line, flush=True),
         )
     print(report, flush=True)

@@ -67,6 +67,7 @@ def storm(
     seed: int,
     pause: float = 0.5,
     slow: bool = False,
+    core: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Let a storm go over a world of its own, and tell what it found.
@@ -75,12 +76,13 @@ def storm(
         seconds: How long faults are inflicted.
         scratch: An empty folder.
         seed: Decides which faults.
+        core: A generation beside whose core everything is; None for our own.
         pause: Seconds between two faults, on average.
         slow: With faults that take half a minute to recover from.
         tell: Gets a line every now and then.
     """
     with ExitStack() as stack:
-        world = World(stack, scratch)
+        world = World(stack, scratch, core)
         tell(f"server {world.server.version}, seed {seed}, {seconds:g} s")
         world.tend()
         with _streaming(world):

@@ -20,6 +20,7 @@ from pgflow_mp.core.install import install
 from pgflow_mp.core.queries.definitions import compile_flow
 from pgflow_mp.core.queries.runs import start_flows
 from pgflow_mp.core.statement import execute
+from tests.core import foreign
 from tests.faults.flows import DSN_VARIABLE, Storm
 from tests.faults.processes import MARK_VARIABLE
 
@@ -42,6 +43,7 @@ class World:
     Args:
         stack: Ends it all.
         scratch: An empty folder for the data, the logs, and the workers' temporary files.
+        core: A generation of tests/core/foreign beside whose core everything is; None for our own.
 
     Attributes:
         mark: In the environment of every process of the workers.
@@ -50,7 +52,7 @@ class World:
         runs: Started runs and what each adds to its numbers.
     """
 
-    def __init__(self, stack: ExitStack, scratch: Path) -> None:
+    def __init__(self, stack: ExitStack, scratch: Path, core: str | None = None) -> None:
         self.mark = uuid.uuid4().hex
         self.scratch = scratch
         self.temporary = scratch / "tmp"
@@ -66,6 +68,8 @@ class World:
         self.exit_codes: dict[int, int] = {}
         stack.callback(self._kill_all)
         with self.connect() as conn:
+            if core is not None:
+                foreign.build(conn, core)
             install(conn)
             conn.execute(LEDGER)
             execute(conn, compile_flow(Storm.definition.slug, Storm.definition.shape()))

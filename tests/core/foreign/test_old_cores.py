@@ -16,8 +16,10 @@ from pgflow_mp.core import beside
 from pgflow_mp.core.generation import probe
 from pgflow_mp.core.install import install
 from pgflow_mp.core.queries import runs, tasks, workers
+from pgflow_mp.core.queries.queues import queue_depths
 from pgflow_mp.core.queries.tasks import Settlement, TaskKey
 from pgflow_mp.core.statement import execute
+from pgflow_mp.engine.workoff import work_off
 from pgflow_mp.errors import PgflowError
 from tests.core import foreign
 from tests.core.ask import column, rows, value
@@ -95,6 +97,18 @@ class Crawl(Flow):
     @step
     def count(load):
         return len(load)
+
+
+class Greet(Flow, slug="Greet"):
+    """Its slug has an upper-case letter."""
+
+    @map_step
+    def upper(item):
+        return item.upper()
+
+    @step
+    def join(upper):
+        return "".join(upper)
 
 
 class Old:
@@ -328,6 +342,22 @@ def test_tasks_of_a_lost_worker_are_queued_again_three_times_at_most(old):
     assert old.app.get_run(run_id).error == "Worker lost 4 times while running this task"
     old.app.delete_flow(Wide)
     assert column(old.conn, "select count(*) from pgflow_mp.task_requeues") == [0]
+
+
+@four_statuses
+def test_a_flow_that_others_made_is_verified_worked_off_and_deleted(old):
+    """generations QI-1: its queue is listed as its slug is written, and found by the lower case of that."""
+    old.conn.execute("select pgflow.create_flow('Greet', 3, 5, 60)")
+    old.conn.execute("select pgflow.add_step('Greet', 'upper', '{}', step_type => 'map')")
+    old.conn.execute("select pgflow.add_step('Greet', 'join', '{upper}')")
+    assert old.app.compile(Greet).nothing_to_do
+    theirs = value(old.conn, "select run_id from pgflow.start_flow(flow_slug => 'Greet', input => '[\"a\", \"b\"]')")
+    run_ids = [theirs, old.app.start_flow(Greet, ["c"])]
+    work_off(old.conn, [Greet.definition], run_ids, out_of_time=lambda: False)
+    assert [old.app.get_run(run_id).output for run_id in run_ids] == [{"join": "AB"}, {"join": "C"}]
+    assert [(depth.queue_name, depth.ready) for depth in old.ask(queue_depths())] == [("greet", 0)]
+    old.app.delete_flow("Greet")
+    assert column(old.conn, "select queue_name from pgmq.list_queues()") == []
 
 
 @four_statuses

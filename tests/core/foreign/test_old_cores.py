@@ -27,6 +27,7 @@ from tests.engine.harness import eventually, working
 
 from .catalog import catalog
 from .replay import Replay
+from .test_builders import Greet
 
 NPM = pytest.param(foreign.NPM, marks=pytest.mark.npm)
 OTHERS = ("0.15.0", "0.15.1", "0.16.0", "elixir 0.3")
@@ -97,18 +98,6 @@ class Crawl(Flow):
     @step
     def count(load):
         return len(load)
-
-
-class Greet(Flow, slug="Greet"):
-    """Its slug has an upper-case letter."""
-
-    @map_step
-    def upper(item):
-        return item.upper()
-
-    @step
-    def join(upper):
-        return "".join(upper)
 
 
 class Old:

@@ -5,24 +5,15 @@ create or replace function pgflow_mp._end_open_tasks(new_status text, run_ids uu
 returns void
 language plpgsql
 set search_path = ''
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set enable_hashjoin = off
-set enable_mergejoin = off
 as $$
 declare
   tids constant tid[] := array(select pgflow_mp._lock_open_tasks(run_ids, step_slugs));
   queue_names text[];
   message_ids bigint[];
 begin
-  with ended as (
-    update pgflow.step_tasks as t
-    set status = _end_open_tasks.new_status
-    from unnest(tids) as open_task (tid)
-    where t.ctid = open_task.tid
-    returning t.queue_name, t.message_id
-  )
-  select array_agg(queue_name), array_agg(message_id) into queue_names, message_ids from ended;
+  select array_agg(ended.queue_name), array_agg(ended.message_id)
+  into queue_names, message_ids
+  from pgflow_mp._write_ends(tids, new_status) as ended;
   perform pgflow_mp._archive_messages(queue_names, message_ids);
 end;
 $$;

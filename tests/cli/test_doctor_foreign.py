@@ -6,19 +6,24 @@ import psycopg
 import pytest
 
 from pgflow_mp.cli.database import Session
-from pgflow_mp.cli.examination import examine
+from pgflow_mp.cli.examination import examine, examine_core
 from pgflow_mp.cli.objects import as_json
+from pgflow_mp.core.generation import probe
 from pgflow_mp.core.install import install
+from pgflow_mp.core.queries.examination import surroundings
 from tests.cli.test_doctor import found
 from tests.core import foreign
 
 
 @pytest.fixture
 def doctor(foreign_db):
-    """Change a database of that generation, examine it: the findings by level and part. All of it is taken back."""
+    """Change a database of that generation, examine its core: the findings by level and part. It is all taken back.
+
+    With pgflow-mp beside it, or where rows are asked for, everything is examined.
+    """
     known: dict[str, psycopg.Connection] = {}
 
-    def doctor(generation: str, *changes: str, beside: bool = False):
+    def doctor(generation: str, *changes: str, beside: bool = False, rows: bool = False):
         if generation not in known:
             known[generation] = foreign_db(generation)
         conn = known[generation]
@@ -26,8 +31,10 @@ def doctor(foreign_db):
             install(conn)
         for change in changes:
             conn.execute(change)
+        db = Session("", conn)
+        told = examine(db) if beside or rows else examine_core(db, db.ask(surroundings()), db.ask(probe()))
         findings: dict[tuple[str, str], list[dict[str, str]]] = {}
-        for finding in as_json(list(examine(Session("", conn)))):
+        for finding in as_json(list(told)):
             findings.setdefault((finding["level"], finding["about"]), []).append(finding)
         return findings
 
@@ -215,6 +222,7 @@ def test_what_is_stuck_is_told_before_pgflow_mp_is_there(doctor):
         "select pgflow.add_step('stuck', 'one')",
         "select pgflow.start_flow('stuck', '{}')",
         "delete from pgmq.q_stuck",
+        rows=True,
     )
     (stuck,) = findings["trouble", "rows"]
     assert stuck["text"] == "task without a message: 1 case in stuck"

@@ -103,7 +103,7 @@ def _claims(given: int) -> _Need:
 
 
 _FLOW_INPUT: _Need = ("no flow input in what a claim returns", lambda core: "flow_input" in core.record)
-_RUN_KEY: _Need = ("no key run in the inputs of steps", lambda core: "flow_input" not in core.record)
+_RUN_KEY: _Need = ("no key `run` in the inputs of steps", lambda core: "flow_input" not in core.record)
 _VERSION: _Need = ("no column workers.pgflow_version", lambda core: core.has("workers", "pgflow_version"))
 _HELPERS: _Need = ("none of the Elixir library's functions", _has(*_HELPERS_OF_ELIXIR))
 

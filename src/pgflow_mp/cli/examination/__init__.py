@@ -25,16 +25,14 @@ if TYPE_CHECKING:
     from pgflow_mp.core.generation import Core
     from pgflow_mp.core.queries.examination import Surroundings
 
-__all__ = ["Finding", "Level", "examine"]
+__all__ = ["Finding", "Level", "examine", "examine_core"]
 
 
 def examine(db: Session) -> Iterator[Finding]:
     """Look at everything that can be looked at."""
     around, core = db.ask(surroundings()), db.ask(probe())
     yield server.of_server(around)
-    yield from installation.of_installation(db, around, core)
-    if core.generation is not None:
-        yield from _of_core(db, core)
+    yield from examine_core(db, around, core)
     if core.installed:
         yield from _of_ours(db, around, core)
     elif core.tier is not None:
@@ -42,7 +40,11 @@ def examine(db: Session) -> Iterator[Finding]:
     yield from server.of_transactions(db)
 
 
-def _of_core(db: Session, core: Core) -> Iterator[Finding]:
+def examine_core(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
+    """Look at what is installed: whose core it is, who can work on it, what it lacks."""
+    yield from installation.of_installation(db, around, core)
+    if core.generation is None:
+        return
     yield from cores.of_siblings(core)
     yield from cores.of_features(db, core)
     yield from cores.of_timeouts(db, core)

@@ -99,10 +99,16 @@ def test_a_name_that_a_core_does_not_have_is_refused_when_it_is_rendered():
         beside.render(scripts.root(), lacking)
 
 
-@pytest.fixture
-def three_roles(foreign_dsn):
+@pytest.fixture(
+    params=[
+        "0.17.1",
+        pytest.param("0.14.1", marks=pytest.mark.slow),
+        pytest.param("0.8.1", marks=pytest.mark.npm),
+    ]
+)
+def three_roles(request, foreign_dsn):
     """DSNs by role of a foreign database whose owner is none of them: installer, worker and client."""
-    owner_dsn = foreign_dsn("0.17.1")
+    owner_dsn = foreign_dsn(request.param)
     tag = uuid.uuid4().hex[:8]
     names = {kind: f"pgflow_{kind}_{tag}" for kind in ("installer", "worker", "client")}
     database = conninfo.conninfo_to_dict(owner_dsn)["dbname"]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -17,6 +19,7 @@ from pgflow_mp.core.generation import probe
 from pgflow_mp.core.install import install
 from pgflow_mp.core.queries import runs, tasks, workers
 from pgflow_mp.core.queries.queues import queue_depths
+from pgflow_mp.core.queries.repair import repair
 from pgflow_mp.core.queries.tasks import Settlement, TaskKey
 from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.workoff import work_off
@@ -34,6 +37,9 @@ OTHERS = ("0.15.0", "0.15.1", "0.16.0", "elixir 0.3")
 SLOW_OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]
 
 PROCESS = workers.Process("here", 1)
+
+
+WAITING = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s"
 
 
 class Report(Flow):
@@ -246,18 +252,16 @@ def test_a_cancelled_run_is_told_as_such(old):
 def test_a_message_that_another_worker_has_just_read_is_left_to_it(old):
     """core 3.13.6: its claim does not look whether the task was started meanwhile, so both would run it."""
     worker = old.worker(Crawl)
-    old.app.start_flow(Crawl, [1, 2])
-    ids = column(old.conn, "select msg_id from pgmq.q_crawl order by 1")
-    old.conn.execute("select pgmq.set_vt('crawl', %s, 5)", (ids[0],))
-    claimed = column(
-        old.conn,
-        "select msg_id from pgflow_mp._claim_messages('crawl', 'crawl', null, %s, %s, 10, only_visible => true)",
-        ids,
-        worker,
-    )
-    assert claimed == ids[1:]
-    theirs = "select msg_id from pgflow.start_tasks('crawl', %s::bigint[], %s)"
-    assert column(old.conn, theirs, ids, worker) == ids[:1]
+    old.app.start_flow(Crawl, [1])
+    with psycopg.connect(old.dsn) as theirs, ThreadPoolExecutor(1) as pool:
+        (read,) = column(theirs, "select msg_id from pgmq.read('crawl', 5, 10)")  # not committed: ours still sees it
+        claim = pool.submit(old.claim, Crawl, worker)
+        eventually(lambda: value(theirs, WAITING, old.conn.info.backend_pid))
+        theirs.commit()
+        assert claim.result(10) == []
+        assert column(theirs, "select msg_id from pgflow.start_tasks('crawl', %s::bigint[], %s)", [read], worker) == [
+            read
+        ]
 
 
 @four_statuses
@@ -371,6 +375,49 @@ def test_a_worker_without_a_row_is_registered_again(old):
     worker = old.worker(Wide)
     old.conn.execute("delete from pgflow.workers")
     assert old.ask(workers.heartbeat([worker])) == {worker: None}
+
+
+@pytest.mark.slow
+@one_core
+def test_a_running_worker_makes_its_row_again(old):
+    old.app.compile(Crawl)
+    with working(old.dsn, Crawl, processes=1) as ours:
+        eventually(ours.ready.is_set)
+        old.conn.execute("delete from pgflow.workers")
+        eventually(lambda: column(old.conn, "select queue_name from pgflow.workers") == ["crawl"])
+        assert old.app.start_flow_sync(Crawl, [1], timeout=30).output == {"count": 1}
+
+
+@four_statuses
+def test_what_others_have_left_is_found_and_mended(old):
+    """Open tasks of a run that their functions failed; a message without a task."""
+    old.worker(Wide)
+    run_id = old.app.start_flow(Wide, {})
+    old.claim(Wide, old.worker(Wide))
+    old.conn.execute("select pgflow.fail_task(%s, 'left', 0, 'theirs')", (run_id,))
+    old.conn.execute("select pgmq.send('wide', '{}')")
+    found = [(damage.damage, damage.step_slug) for damage in old.ask(repair(dry_run=True))]
+    assert found == [("open task of an ended run", "right"), ("message without a task", None)]
+    assert all(damage.mended for damage in old.ask(repair(dry_run=False)))
+    assert old.statuses(run_id)["right.0"] == ("failed", "Run failed")
+    assert old.ask(repair(dry_run=True)) == []
+
+
+@four_statuses
+def test_runs_that_ended_long_ago_are_deleted_with_all_that_is_kept_of_them(old):
+    worker = old.worker(Crawl)
+    run_id = old.app.start_flow(Crawl, [1], idempotency_key="once")
+    old.conn.execute("update pgflow.workers set last_heartbeat_at = now() - interval '1 minute'")
+    old.claim(Crawl, worker)
+    assert old.ask(tasks.recover_tasks()) == 1
+    old.app.cancel_run(run_id)
+    old.conn.execute(
+        "update pgflow.runs set started_at = now() - interval '2 days', failed_at = now() - interval '1 day'"
+    )
+    pruned = old.app.prune(timedelta(hours=1))
+    assert (pruned.runs, pruned.tasks) == (1, 1)
+    for table in ("pgflow.step_states", "pgflow_mp.task_requeues", "pgflow_mp.run_keys", "pgflow_mp.runs"):
+        assert column(old.conn, f"select count(*) from {table}") == [0], table
 
 
 @four_statuses

@@ -70,6 +70,8 @@ class FlowRun(Run):
 class FlowFailed(RunFailed, AssertionError):  # noqa: N818 - named like RunFailed
     """The run failed, and the test did not say that it might."""
 
+    __module__ = "pytest_pgflow"  # where a person imports it from: every failure begins with this name
+
     def __init__(self, run: Run, message: str | None = None) -> None:
         super().__init__(run, message if message is not None else tell_failure(run, traceback=True))
 

@@ -443,7 +443,14 @@ def test_a_server_that_dies_fails_the_tests_in_words_and_ends_the_session(pytest
         import signal
         from pathlib import Path
 
-        def test_1_before(pgflow_conn): ...
+        from pgflow_mp import Flow, step
+
+        class Small(Flow):
+            @step
+            def work(): ...
+
+        def test_1_before(flow_runner):
+            flow_runner.run(Small)
 
         def test_2_kills(pgflow_conn):
             (data,) = pgflow_conn.execute("show data_directory").fetchone()
@@ -452,13 +459,15 @@ def test_a_server_that_dies_fails_the_tests_in_words_and_ends_the_session(pytest
 
         def test_3_after(pgflow_conn): ...
 
+        def test_3_after_with_a_runner(flow_runner): ...
+
         def test_4_without_a_database(): ...
         """
     )
     with postgres.start("embedded") as server:
         result = run_pytest(dsn=server.dsn, apart=True)
-    result.assert_outcomes(passed=2, failed=1, errors=1)
-    result.stdout.fnmatch_lines("this test gets no database: *Check that the server runs*")
+    result.assert_outcomes(passed=2, failed=1, errors=2)
+    result.stdout.fnmatch_lines(["this test gets no database: *Check that the server runs*"] * 2)
 
 
 def test_a_connection_that_was_lost_is_opened_again(make, admin):

@@ -16,7 +16,7 @@ import pytest
 from pgflow_mp import Flow, postgres, step
 
 FLOWS = """
-    from pgflow_mp import Flow, step
+    from pgflow_mp import Flow, map_step, step
     import pytest
 
     class Order(Flow, max_attempts=1):
@@ -48,6 +48,15 @@ TESTS = """
         def again():
             raise ValueError("again")
 
+    class Payroll(Flow, max_attempts=1):
+        @map_step
+        def pay(item):
+            return item["cents"] + 1
+
+        @step
+        def sum(pay):
+            return pay
+
     class Odd(Flow, max_attempts=1):
         @step
         def look():
@@ -72,6 +81,9 @@ TESTS = """
 
     def test_fails(flow_runner):
         flow_runner.run(Order, 100)
+
+    def test_fails_in_a_map(flow_runner):
+        flow_runner.run(Payroll, [{"cents": 1}, {"cents": "none"}, {"cents": 2}])
 
     def test_asserts_in_a_step(flow_runner):
         flow_runner.run(Checked)
@@ -148,7 +160,7 @@ def told(pgflow_server, _template, tmp_path_factory):
         text=True,
         timeout=120,
     )
-    assert "19 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "20 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     parts = re.split(r"^_+ (test_\w+) _+$", done.stdout.partition("= short test summary")[0], flags=re.MULTILINE)
     return {name: pytest.LineMatcher(text.splitlines()) for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
@@ -160,7 +172,7 @@ def test_a_failed_run_shows_its_steps_its_input_and_the_traceback_of_the_step(to
             "E*ValueError: too much",
             "The above exception was the direct cause of the following exception:",
             ">       flow_runner.run(Order, 100)",
-            "E       *FlowFailed: flow `order` failed in step `charge` (attempt 1): ValueError: too much",
+            "E       pytest_pgflow.FlowFailed: flow `order` failed in step `charge` (attempt 1): ValueError: too much",
             "E* step * status * attempts * seconds * output or error",
             'E* fetch * completed * 1 * {"amount": 100}',
             "E* charge * failed * 1 * ValueError: too much",
@@ -170,8 +182,14 @@ def test_a_failed_run_shows_its_steps_its_input_and_the_traceback_of_the_step(to
             "error of step charge:",
             "*ValueError: too much",
             "*test_it.py*, in charge",
+            'input of step charge: {"fetch": {"amount": 100}}',
         ]
     )
+
+
+def test_of_a_map_step_the_element_that_failed_is_shown(told):
+    told["test_fails_in_a_map"].fnmatch_lines(["error of step pay:", 'input of step pay: {"cents": "none"}'])
+    told["test_fails_in_a_map"].no_fnmatch_line("input of step sum*")
 
 
 def test_the_steps_are_shown_once_where_the_failure_has_shown_them(told):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from pgflow_mp import Flow, FlowDefinition, map_step, step
+from pgflow_mp import Flow, FlowDefinition, job, map_step, step
 from pgflow_mp.core.queries.tasks import settle_tasks
 from pgflow_mp.errors import InvalidInput, RunFailed, RunTimeout, StepNotFound
 from pytest_pgflow import FlowFailed, _settling, dies, disconnects, fails, forgets, hangs, lags
@@ -269,6 +269,17 @@ def test_a_flow_of_plain_data_runs_like_a_class(flow_runner, executor):
     assert all(step.seconds is not None for step in run.steps.values())
     assert flow_runner.run(flow, {"n": 1}, replace={"double": 8}).output == {"half": 4}
     assert flow_runner.step(flow, "half", double=8) == 4
+
+
+@both
+def test_a_job_runs_like_a_flow_of_one_step(flow_runner, executor):
+    @job
+    def greet(name):
+        return f"hello {name}"
+
+    assert flow_runner.run(greet, "Ada").output == {"greet": "hello Ada"}
+    assert flow_runner.run(greet, "Ada", replace={"greet": "nothing"})["greet"].output == "nothing"
+    assert flow_runner.step(greet, "greet", flow_input="Ada") == "hello Ada"
 
 
 @both

@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from .crew.audit import audit
-from .crew.muster import OURS, foreigners, muster, node
+from .crew.deck import OURS, foreigners, node
+from .crew.muster import muster
 from .npm import packages
 
 pytestmark = pytest.mark.filterwarnings("default::ResourceWarning")

@@ -15,7 +15,8 @@ import psycopg
 
 from pgflow_mp import postgres
 from pgflow_mp.core.install import install
-from tests.siblings.crew.muster import OURS, foreigners, muster, node
+from tests.siblings.crew.deck import OURS, foreigners, node
+from tests.siblings.crew.muster import muster
 from tests.siblings.generations import GENERATIONS
 from tests.siblings.npm import NPM_VARIABLE
 

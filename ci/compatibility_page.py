@@ -44,8 +44,7 @@ class Collected:
             found
             for found in self.ids
             for test in named
-            if (found == test and parameter is None)
-            or (found.startswith(f"{test}[") and parameter in (None, *_parameters(found)))
+            if _is(found, test) and parameter in (None, *_parameters(found))
         )
 
 
@@ -63,6 +62,11 @@ def collected(claims: Mapping[str, Any]) -> Collected:
     if unknown:
         raise SystemExit(f"{CLAIMS.name} names tests that are not there:\n" + "\n".join(unknown))
     return tests
+
+
+def _is(found: str, test: str) -> bool:
+    """Whether a test that was found is the one that is named, or one of the file that is."""
+    return found == test or found.startswith(f"{test}[" if "::" in test else f"{test}::")
 
 
 def _ids(text: str, files: list[str]) -> Iterator[str]:

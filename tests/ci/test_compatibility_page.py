@@ -49,6 +49,11 @@ def test_a_point_says_how_many_tests_show_it():
     assert "| it all | replay | 3 in" in written([ONE, f"{two}[a]", f"{two}[b]", f"{two}_more"], points=[ONE, two])
 
 
+def test_a_file_stands_for_all_its_tests():
+    methods = ["tests/b.py::TestSome::test_method[0.14.1]", "tests/b.py::test_other", "tests/bc.py::test_third"]
+    assert "| it all | replay | 2 in" in written(methods, points=["tests/b.py"])
+
+
 def test_a_test_that_did_not_pass_is_named():
     named = claims("TypeScript 0.14", points=[ONE])
     there = Collected(frozenset({f"{ONE}[a]", f"{ONE}[b]"}))
@@ -60,8 +65,9 @@ def test_every_test_that_is_named_is_defined():
     named = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
     for test in compatibility_page._all_tests(named):
         path, _, name = test.partition("::")
+        assert (ROOT / path).exists(), test
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, test
+        assert not name or name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, test
 
 
 @pytest.mark.slow

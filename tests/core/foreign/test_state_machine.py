@@ -1,4 +1,4 @@
-"""The tests of our state machine once more, on views of an old core's tables.
+"""The tests of our state machine once more, on the tables of a foreign core, and on views of those of an old one.
 
 Chosen are those that hold there word for word: what they ask of schema pgflow every core has, and what they tell apart
 is not the status of tasks that end with their run (generations 2.1).
@@ -40,7 +40,7 @@ delete from pgflow_mp.workers;
 """
 
 
-@pytest.fixture(scope="module", params=["0.14.1"])
+@pytest.fixture(scope="module", params=["0.14.1", "0.17.1"])
 def dsn(_foreign_databases, request):
     dsn = _foreign_databases.create(request.param)
     with psycopg.connect(dsn) as conn:

@@ -28,6 +28,14 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
 
 
+def pytest_collection_modifyitems(items):
+    """Beside a foreign core leave out what only one of our own has."""
+    if os.environ.get(FOREIGN_CORE):
+        for item in items:
+            if item.get_closest_marker("own_core"):
+                item.add_marker(pytest.mark.skip(reason="looks at what only a core of our own has"))
+
+
 @pytest.fixture(scope="session")
 def pgflow_settings():
     """Beside the schema of the generation that PGFLOW_TEST_CORE names, where it names one."""

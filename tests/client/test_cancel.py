@@ -151,6 +151,7 @@ def test_a_waiting_caller_is_told_at_once(app):
     assert asyncio.run(application()).cancelled
 
 
+@pytest.mark.own_core
 def test_what_another_language_settles_late_changes_nothing(app, pgflow_conn):
     run_id = app.start_flow(Fan, [1, 2])
     worker = uuid.uuid4()

@@ -294,6 +294,7 @@ def test_compiling_again_verifies(app):
     assert app.compile(Greet).status == "verified"
 
 
+@pytest.mark.own_core
 def test_changed_options_are_updated_in_place(app):
     class Slower(Flow, slug="greet", timeout=120):
         @step(max_attempts=9)

@@ -97,6 +97,7 @@ def test_workers_are_judged_by_their_silence(app, pgflow_conn):
     assert 3 <= live.silent_seconds < 30
 
 
+@pytest.mark.own_core
 def test_a_worker_of_another_language_is_told_too(app, pgflow_conn):
     pgflow_conn.execute("select pgflow.register_worker(gen_random_uuid(), 'watched', 'elixir:Watched')")
     (worker,) = app.health_check().workers

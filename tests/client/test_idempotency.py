@@ -113,6 +113,7 @@ def test_a_call_waits_for_the_one_before_and_starts_the_run_itself_if_that_is_ro
     assert app.get_run(found[0]).status == "started"
 
 
+@pytest.mark.own_core
 def test_a_key_is_free_again_when_its_run_is_gone_and_hinders_nobody(app, pgflow_conn):
     first = app.start_flow(Bill, idempotency_key="k")
     end(pgflow_conn, first)

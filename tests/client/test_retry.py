@@ -181,6 +181,7 @@ def test_a_retry_holds_if_and_only_if_the_callers_transaction_commits(app, pgflo
         app.get_run(retried)
 
 
+@pytest.mark.own_core
 def test_a_retry_outlives_the_run_that_it_repeats(app, pgflow_conn):
     failed = failed_at(app, pgflow_conn, "ship")
     retried = app.retry_run(failed, from_failed=True)

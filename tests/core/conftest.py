@@ -26,7 +26,7 @@ returns void language sql as 'insert into realtime.sent (payload, event, topic, 
 
 EMPTY = """
 set lock_timeout = '10s';
-select pgflow.delete_flow_and_data(flow_slug) from pgflow.flows;
+select pgflow_mp.delete_flow(flow_slug) from pgflow.flows;
 delete from pgflow.workers;
 reset all;
 """

@@ -1,6 +1,7 @@
 """Drives the state machine in tests: flows in one line, the contract's calls and ours, and what came of them."""
 
 import json
+import os
 import uuid
 from dataclasses import dataclass
 
@@ -107,10 +108,11 @@ class Machine:
         )
 
     def start_tasks(self, slug, ids, worker=NOTHING):
-        """What a foreign worker does then, with three arguments."""
+        """What a foreign worker does then: with three arguments, or with four where the core knows no other form."""
+        queue = ", queue_name => lower(%s)" if os.environ.get("PGFLOW_TEST_CORE") else ""
         found = self.conn.execute(
-            "select * from pgflow.start_tasks(flow_slug => %s, msg_ids => %s::bigint[], worker_id => %s::uuid)",
-            [slug, ids, self.worker if worker is NOTHING else worker],
+            f"select * from pgflow.start_tasks(flow_slug => %s, msg_ids => %s::bigint[], worker_id => %s::uuid{queue})",
+            [slug, ids, self.worker if worker is NOTHING else worker, *([slug] if queue else [])],
         )
         names = [c.name for c in found.description]
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]

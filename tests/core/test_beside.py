@@ -5,23 +5,33 @@ Issue 8 point 4; generations 10.
 
 import re
 import uuid
+from dataclasses import replace
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 from psycopg import conninfo
 
-from pgflow_mp import Flow, PgFlow, step
+from pgflow_mp import Flow, PgFlow, job, step
 from pgflow_mp.core import beside, scripts
 from pgflow_mp.core.install import install
+from pgflow_mp.core.queries.definitions import check_flow, list_flows
+from pgflow_mp.core.queries.retention import sweep
+from pgflow_mp.core.statement import execute
 from pgflow_mp.engine.workoff import work_off
 from pgflow_mp.errors import FlowNotFound, InstallError
 from pgflow_mp.flow import as_definition
-from tests.core.ask import column, value
+from tests.core.ask import column, rows, value
 from tests.core.foreign import catalog
 from tests.engine.harness import working
 
-SHAPES = ("0.17.0", "0.17.1", "elixir 0.4")
+
+@job
+def tidy():
+    """Nothing to do."""
+
+
+SHAPES = ("0.17.1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("0.17.0", "elixir 0.4")))
 
 
 class Greet(Flow):
@@ -63,9 +73,88 @@ def test_flows_run_beside_a_foreign_schema(foreign):
         conn.execute("delete from pgflow.step_tasks; delete from pgflow.step_states; delete from pgflow.runs")
         assert app.start_flow(Greet, {"name": "ada"}, idempotency_key="a") != run_id
         with pytest.raises(FlowNotFound):
-            app.schedule("nightly", "no_such_flow", cron="0 0 * * *")
+            app.schedule("no_such_flow", name="nightly", cron="0 0 * * *")
         app.delete_flow(Greet)
         assert not app.flow_exists(Greet)
+
+
+def test_options_of_a_foreign_flow_are_told_and_left(foreign):
+    """D-17: what is enforced is what the database says."""
+    install(foreign)
+    changed = replace(as_definition(Greet), timeout=7)
+    with PgFlow(foreign) as app, psycopg.connect(foreign, autocommit=True) as conn:
+        app.compile(Greet)
+        said = ("timeout of the flow: 60 -> 7",)
+        compiled = app.compile(changed)
+        assert (compiled.status, compiled.options_changed, compiled.options_left) == ("verified", (), said)
+        checked = execute(conn, check_flow(changed.slug, changed.shape()))
+        assert (checked.options_changed, checked.options_left, checked.nothing_to_do) == ((), said, True)
+        (stored,) = execute(conn, list_flows())
+        assert stored.timeout == 60
+
+
+def test_a_job_is_one_beside_a_core_without_jobs(foreign):
+    install(foreign)
+    with PgFlow(foreign) as app, psycopg.connect(foreign, autocommit=True) as conn:
+        app.compile(as_definition(tidy))
+        (stored,) = execute(conn, list_flows())
+        assert (stored.slug, stored.flow_type) == ("tidy", "job")
+        app.delete_flow("tidy")
+        assert execute(conn, list_flows()) == []
+
+
+def test_what_others_delete_is_forgotten(foreign):
+    """Where the contract is ours, foreign keys do that; on foreign tables there are none of ours."""
+    install(foreign)
+    with PgFlow(foreign) as app, psycopg.connect(foreign, autocommit=True) as conn:
+        app.compile(Greet)
+        app.schedule("greet", name="daily", cron="0 0 * * *")
+        app.pause_flow("greet")
+        cancelled = app.start_flow(Greet, {"name": "a"}, idempotency_key="a")
+        app.cancel_run(cancelled)
+        kept = app.start_flow(Greet, {"name": "b"}, idempotency_key="b")
+        execute(conn, sweep(100, 0.0))
+        assert memories(conn) == {"run_keys": 2, "runs": 1, "schedules": 1, "paused_flows": 1}
+        for table in ("step_tasks", "step_states", "runs"):
+            conn.execute(f"delete from pgflow.{table} where run_id = %s", [cancelled])
+        conn.execute("select pgflow_mp._forget_the_gone('0')")
+        assert memories(conn) == {"run_keys": 1, "schedules": 1, "paused_flows": 1}
+        assert app.get_run(kept).status == "started"
+        conn.execute("select pgflow.delete_flow_and_data('greet')")
+        assert app.paused_flows()
+        conn.execute("update pgflow_mp.housekeeping set forgot_at = null")
+        execute(conn, sweep(100, 0.0))
+        assert memories(conn) == {}
+
+
+def memories(conn):
+    """How many rows our tables of runs and flows have, of those that have any."""
+    tables = ("run_keys", "runs", "carriers", "task_progress", "schedules", "paused_flows", "dynamic_flows")
+    counted = {table: value(conn, f"select count(*) from pgflow_mp.{table}") for table in tables}
+    return {table: count for table, count in counted.items() if count}
+
+
+def test_every_name_in_a_function_is_there(foreign):
+    """Also in texts that are executed; plpgsql would find a wrong one only when it gets there."""
+    install(foreign)
+    with psycopg.connect(foreign, autocommit=True) as conn:
+        there = set(
+            column(
+                conn,
+                "select n.nspname || '.' || thing.name from pg_namespace as n join ("
+                "select relnamespace as home, relname as name from pg_class union "
+                "select pronamespace, proname from pg_proc) as thing on n.oid = thing.home "
+                "where n.nspname in ('pgflow', 'pgflow_mp')",
+            )
+        )
+        bodies = rows(conn, "select proname, prosrc from pg_proc where pronamespace = 'pgflow_mp'::regnamespace")
+        functions = set(column(conn, "select proname from pg_proc where pronamespace = 'pgflow'::regnamespace"))
+    assert len(bodies) > 100
+    for name, body in bodies:
+        code = re.sub(r"--.*", "", body)
+        named = set(re.findall(r"(?<![\w.])pgflow(?:_mp)?\.\w+", code))
+        assert named <= there, name
+        assert not {each for each in named if each.removeprefix("pgflow.") in functions}, name
 
 
 def test_a_core_that_is_unknown_is_refused(empty_dsn):

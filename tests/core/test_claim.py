@@ -80,6 +80,7 @@ class TestInputs:
 
 
 class TestStartTasks:
+    @pytest.mark.own_core
     def test_it_starts_what_was_read(self, machine, two_steps):
         """core 3.13.2, 4.1, subtle point 1; generations 9.1: three arguments, eight columns."""
         found = machine.poll("f")
@@ -118,6 +119,7 @@ class TestStartTasks:
         assert len(machine.queued("f")) == 2
         assert value(machine.conn, "select sum(attempts_count) from pgflow.step_tasks") == 0
 
+    @pytest.mark.own_core
     @pytest.mark.usefixtures("two_steps")
     def test_an_unknown_worker_is_refused_and_none_is_accepted(self, machine):
         """core 3.13.2: 23503 by step_tasks_last_worker_id_fkey."""
@@ -152,6 +154,7 @@ class TestStartTasks:
         started = machine.start_tasks("f", [first, second, first, 10**9, 10**9])
         assert sorted(task["msg_id"] for task in started) == [first, second]
 
+    @pytest.mark.own_core
     def test_a_missing_message_fails_the_whole_claim(self, machine, two_steps):
         """generations ST5-3 [T]: 22P02 and this text; everything is rolled back."""
         ids = machine.read("f")
@@ -162,6 +165,7 @@ class TestStartTasks:
         )
         assert machine.tasks(two_steps[1]) == {"a": ["queued"]}
 
+    @pytest.mark.own_core
     @pytest.mark.usefixtures("two_steps")
     def test_a_missing_queue_is_named(self, machine):
         """generations ST5-3."""
@@ -183,6 +187,7 @@ class TestStartTasks:
         assert set(column(machine.conn, sql, ids)) <= {run}
         assert column(machine.conn, "select run_id from pgflow.start_tasks('g', %s::bigint[], null, 'f')", ids) == []
 
+    @pytest.mark.own_core
     def test_the_queue_name_is_compared_in_lower_case(self, machine):
         """generations SU-2, QI-1."""
         machine.flow("MixedCase", a=single())
@@ -192,6 +197,7 @@ class TestStartTasks:
         sql = "select step_slug from pgflow.start_tasks('MixedCase', %s::bigint[], null, queue_name => 'MixedCase')"
         assert column(machine.conn, sql, ids) == ["a"]
 
+    @pytest.mark.own_core
     @pytest.mark.parametrize("arguments", ["", ", 'f'", ", 'F'", ", 'f', null"])
     def test_every_form_of_the_call_does_the_same(self, machine, arguments):
         """generations SU-1: a claim that returns what it started, hides it, and fails when a message is missing."""
@@ -224,6 +230,7 @@ class TestStartTasks:
         machine.complete(run, "a", 1)
         assert machine.status(run) == "completed"
 
+    @pytest.mark.own_core
     @pytest.mark.usefixtures("two_steps")
     def test_all_call_forms_resolve(self, machine):
         """generations 9.1, 9.2 rows 3 and 4; D-1: 3, 4 and 5 arguments, named, positional and untyped."""
@@ -251,6 +258,7 @@ class TestStepQueues:
         )
         return machine
 
+    @pytest.mark.own_core
     def test_a_step_is_claimed_from_its_own_queue(self, stepped):
         """generations SM-5, SM-6, QI-2."""
         run = stepped.start("f")
@@ -258,6 +266,7 @@ class TestStepQueues:
         sql = "select step_slug from pgflow.start_tasks('f', %s::bigint[], null, 'f__a', 'a')"
         assert column(stepped.conn, sql, stepped.read("f__a")) == ["a"]
 
+    @pytest.mark.own_core
     def test_wrong_selectors_are_refused(self, stepped):
         """generations SM-5 [T], SU-4."""
         sql = "select * from pgflow.start_tasks('f', '{1}', null, %s, %s)"
@@ -277,6 +286,7 @@ class TestStepQueues:
         )
         assert rows(stepped.conn, "select * from pgflow.start_tasks('nobody', '{1}', null, 'f', 'a')") == []
 
+    @pytest.mark.own_core
     def test_our_claim_takes_all_queues_of_the_flow_later_steps_first(self, stepped):
         """A run under way ends before a new one begins."""
         first = stepped.start("f")

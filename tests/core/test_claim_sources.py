@@ -50,6 +50,7 @@ class TestSteps:
     def test_a_step_that_the_flow_does_not_have_claims_nothing(self, mixed):
         assert claim(mixed, ("f", 5, "absent", None, 1)) == []
 
+    @pytest.mark.own_core
     def test_they_choose_among_the_queues_of_a_flow_with_one_for_each_step(self, machine):
         machine.conn.execute(
             'select pgflow._create_flow_from_shape(\'f\', \'{"steps": [{"slug": "a"}, {"slug": "b"}]}\', \'step\')'

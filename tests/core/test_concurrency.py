@@ -95,6 +95,7 @@ class TestTwoSessions:
         assert machine.complete(second, "a", 1) == "completed"
         machine.conn.execute("reset lock_timeout")
 
+    @pytest.mark.own_core
     def test_one_message_is_started_by_one_session(self, machine, sessions):
         """core A-2, C-2; generations ST5-1 [T]: the other gets no row, and does not wait."""
         machine.flow("f", a=single())

@@ -304,6 +304,7 @@ class TestForcedSkip:
         run = uuid.uuid4()
         assert refusal(machine.conn, self.SQL, run, "a", "x") == ("P0001", f"Run not found: {run}")
 
+    @pytest.mark.own_core
     def test_it_archives_in_every_queue(self, machine):
         """generations 6.3 [T]: a flow with a queue for each step."""
         machine.conn.execute(
@@ -403,6 +404,7 @@ class TestTaskless:
         machine.conn.execute("update pgflow.runs set status = 'failed', failed_at = now()")
         assert value(machine.conn, self.SQL, run) == 0
 
+    @pytest.mark.own_core
     def test_conditions_are_evaluated_after_every_round(self, machine):
         """core A-4: of a single step and of a map that became ready through an empty map."""
         machine.flow(
@@ -420,6 +422,7 @@ class TestTaskless:
             "after": "started",
         }
 
+    @pytest.mark.own_core
     def test_a_condition_that_fails_there_stops_everything(self, machine):
         """core A-4: nothing is started, the run is not completed."""
         machine.flow(

@@ -1,5 +1,7 @@
 """Events for the platform's realtime service. Rules: core 1.4, section 7; decision D-10."""
 
+import pytest
+
 from pgflow_mp.core.install import install
 
 from .ask import rows, value
@@ -210,6 +212,7 @@ class TestPayloads:
 
 
 class TestSink:
+    @pytest.mark.own_core
     def test_a_sink_that_raises_breaks_no_run(self, recorded):
         """core 1.6: it becomes a warning."""
         notices = []
@@ -222,6 +225,7 @@ class TestSink:
             assert recorded.status(run) == "completed"
         assert any("realtime.send refused event run:started" in notice for notice in notices)
 
+    @pytest.mark.own_core
     def test_without_realtime_send_nothing_is_sent_and_nothing_fails(self, machine):
         """D-10; core 1.5.1 is the original's behaviour."""
         assert value(machine.conn, "select pgflow_mp._events_wanted()") is False
@@ -230,6 +234,7 @@ class TestSink:
         machine.drain("f")
         assert machine.status(run) == "completed"
 
+    @pytest.mark.own_core
     def test_an_install_adapts_when_the_service_comes(self, machine):
         """D-10: decided at install time; sessions that have run the old variant see the new one. And when it goes."""
         machine.flow("f", a=single())

@@ -55,6 +55,7 @@ def test_pausing_twice_and_resuming_what_runs_change_nothing(machine, two_flows)
     assert [slug for slug, _ in before] == ["one"]
 
 
+@pytest.mark.own_core
 def test_there_is_no_pause_of_a_flow_that_is_not_there(machine, two_flows):
     assert not pause(machine, "three")
     assert not pause(machine, "One")
@@ -69,6 +70,7 @@ def test_resuming_wakes_the_workers(machine, two_flows):
     machine.conn.execute("unlisten *")
 
 
+@pytest.mark.own_core
 def test_workers_of_other_languages_do_not_know_of_pauses(machine, two_flows):
     """D-20: the contract's own functions claim as ever."""
     pause(machine, "one")

@@ -150,6 +150,7 @@ def test_plans_are_made_once(pgflow_conn):
     assert [name for name, once in planned if not once] == []
 
 
+@pytest.mark.own_core
 def test_most_updates_are_heap_only(machine):
     """No index mentions what changes; the fillfactor leaves room for the first update of each row."""
     for _ in range(5):

@@ -31,9 +31,9 @@ def run(db):
         {"run": run_id},
     )
     conn.execute(
-        "insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, status, error_message) "
-        "values ('f', %(run)s, 'a', 1, 'failed', 'boom'), ('f', %(run)s, 'a', 0, 'queued', null), "
-        "('f', %(run)s, 'z', 0, 'completed', null)",
+        "insert into pgflow.step_tasks (flow_slug, run_id, step_slug, task_index, status, error_message, queue_name) "
+        "values ('f', %(run)s, 'a', 1, 'failed', 'boom', 'f'), ('f', %(run)s, 'a', 0, 'queued', null, 'f'), "
+        "('f', %(run)s, 'z', 0, 'completed', null, 'f')",
         {"run": run_id},
     )
     return run_id
@@ -123,6 +123,7 @@ class TestRunDetails:
 
 
 class TestSmallReaders:
+    @pytest.mark.own_core
     def test_inputs_and_outputs(self, db, run):
         """generations 7.1: get_flow_input, get_step_output return jsonb."""
         assert value(db, "select pgflow.get_flow_input(%s)", run) == [1]

@@ -54,6 +54,7 @@ class TestRequeueStalledTasks:
         assert value(machine.conn, REQUEUE) == 1
         assert [machine.task(run, "a", "status") for run in runs] == ["queued", "started"]
 
+    @pytest.mark.own_core
     def test_after_three_times_it_is_given_up(self, machine, running):
         """core ST-4 [T], ST-5 [T]; generations RQ-2: status stays started, the message is archived even when nothing
         else is requeued (D-3), and it is not looked at again."""
@@ -71,6 +72,7 @@ class TestRequeueStalledTasks:
         assert machine.everything(running) == before
         assert machine.status(running) == "started"
 
+    @pytest.mark.own_core
     def test_only_what_stalled_is_given_up(self, machine):
         """core ST-4: not its neighbours in the map and in the run, which run in an attempt of the same number."""
         machine.flow("f", options={"timeout": 60}, m=map_of(), n=map_of())
@@ -117,6 +119,7 @@ class TestRequeueStalledTasks:
         )
         assert rows(machine.conn, sql) == [(True, True)]
 
+    @pytest.mark.own_core
     def test_recover_stalled_tasks_is_the_same_with_another_margin(self, machine, running):
         """generations 7.1, 9.1: seconds beyond the timeout; how many tasks, and in how many queues."""
         sql = "select recovered_count, vt_batches from pgflow.recover_stalled_tasks(%s)"
@@ -245,6 +248,7 @@ class TestStalledForGood:
         assert machine.task(running, "a", "attempts_count") == 4
         assert machine.task(running, "a", "error_message").splitlines()[0] == "Task timed out after 60s"
 
+    @pytest.mark.own_core
     def test_what_the_contract_gave_up_on_is_ended_too(self, machine, running):
         """D-3: though its message is archived."""
         machine.conn.execute("update pgflow.step_tasks set requeued_count = 3")
@@ -255,6 +259,7 @@ class TestStalledForGood:
         assert machine.recover() == 0
         assert machine.status(running) == "failed"
 
+    @pytest.mark.own_core
     def test_it_gets_another_attempt_where_the_policy_has_one(self, machine):
         """With a message again; those of its neighbours stay theirs."""
         machine.flow("f", options={"timeout": 60}, a=map_of(), b=single())

@@ -354,6 +354,7 @@ class TestSessions:
         assert value(machine.conn, "select count(*) from pgflow_mp.repair()") == 0
 
 
+@pytest.mark.own_core
 def test_a_long_step_under_a_short_flow_timeout_is_never_taken_from_a_healthy_worker(machine):
     """core A-3, 4.3; generations RQ-1: the step's own timeout counts, for the contract's recovery, ours and repair."""
     machine.flow("f", options={"timeout": 3}, long=single(timeout=3600), short=single())

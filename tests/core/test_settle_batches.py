@@ -374,6 +374,7 @@ class TestNotifications:
         assert self.heard(listener) == [("pgflow_mp_runs", ",".join(map(str, runs)))]
         listener.conn.close()
 
+    @pytest.mark.own_core
     def test_the_contract_s_functions_notify_too(self, machine):
         """D-10: also when a foreign worker ends the run."""
         machine.flow("f", options={"base_delay": 0, "max_attempts": 2}, a=single())

@@ -146,6 +146,7 @@ class TestClocks:
             sql = f"select count(distinct t) from pgflow.{table}, unnest(array[{times}]) as t where run_id = %s"
             assert value(machine.conn, sql, run) == 1
 
+    @pytest.mark.own_core
     def test_a_transaction_that_began_earlier_may_settle(self, machine):
         """core X-3: a time is never before the one that it follows, whenever our transaction began."""
         machine.flow("f", a=single(max_attempts=1), m=map_of("a"), gone=single("a", when={"a": 1}))
@@ -180,6 +181,7 @@ class TestStartFlows:
             range(1, 1001)
         )
 
+    @pytest.mark.own_core
     def test_ids_are_of_version_seven(self, machine):
         """D-9: time-ordered, and valid UUIDs."""
         machine.flow("f", a=single())

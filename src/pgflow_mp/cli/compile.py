@@ -120,6 +120,7 @@ def _findings(checked: Compiled) -> list[str]:
     return [
         *checked.differences,
         *(f"option {change}" for change in checked.options_changed),
+        *(f"option {change}, which stays as it is: the core is somebody else's" for change in checked.options_left),
         *(f"the tables of queue {queue} are gone" for queue in checked.queues_restored),
         *(f"{change} by compiling" for change in checked.schedules_changed),
     ]

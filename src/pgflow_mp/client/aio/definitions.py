@@ -31,7 +31,8 @@ class AsyncDefinitions(AsyncFace):
     ) -> Compiled:
         """Make the flow in the database, or verify that the one there is the same.
 
-        Changed options (attempts, delays, timeouts) are updated in place; a changed shape is refused (D-17).
+        Changed options (attempts, delays, timeouts) are updated in place; on a core of somebody else they stay, and
+        `options_left` names them. A changed shape is refused (D-17).
 
         Args:
             flow: The flow.

@@ -3,6 +3,7 @@
 Issue 8 point 4; generations 10.
 """
 
+import itertools
 import re
 import uuid
 from dataclasses import replace
@@ -22,7 +23,7 @@ from pgflow_mp.engine.workoff import work_off
 from pgflow_mp.errors import FlowNotFound, InstallError
 from pgflow_mp.flow import as_definition
 from tests.core.ask import column, rows, value
-from tests.core.foreign import catalog
+from tests.core.foreign import BUILT, catalog, upgrade
 from tests.engine.harness import working
 
 
@@ -134,10 +135,13 @@ def memories(conn):
     return {table: count for table, count in counted.items() if count}
 
 
-def test_every_name_in_a_function_is_there(foreign):
+@pytest.mark.slow
+@pytest.mark.parametrize("generation", BUILT)
+def test_every_name_in_a_function_is_there(foreign_dsn, generation):
     """Also in texts that are executed; plpgsql would find a wrong one only when it gets there."""
-    install(foreign)
-    with psycopg.connect(foreign, autocommit=True) as conn:
+    dsn = foreign_dsn(generation)
+    install(dsn)
+    with psycopg.connect(dsn, autocommit=True) as conn:
         there = set(
             column(
                 conn,
@@ -155,6 +159,31 @@ def test_every_name_in_a_function_is_there(foreign):
         named = set(re.findall(r"(?<![\w.])pgflow(?:_mp)?\.\w+", code))
         assert named <= there, name
         assert not {each for each in named if each.removeprefix("pgflow.") in functions}, name
+        assert {f"pgflow.{each}" for each in re.findall(r'"pgflow"\.(\w+)', code)} <= there, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [("0.14.1", "0.15.1", "0.16.0", "0.17.0", "0.17.1"), ("elixir 0.3", "elixir 0.4")], ids=" ".join
+)
+def test_runs_outlive_the_upgrades_of_a_core(foreign_dsn, path):
+    """Also from one that is served through views of its tables to one whose tables have it all."""
+    dsn = foreign_dsn(path[0])
+    flow = as_definition(Greet)
+    with psycopg.connect(dsn, autocommit=True) as conn, PgFlow(dsn) as app:
+        install(dsn)
+        app.compile(Greet)
+        app.pause_flow(Greet)
+        open_runs = {app.start_flow(Greet, {"name": path[0]}, idempotency_key="first"): path[0]}
+        for was, generation in itertools.pairwise(path):
+            upgrade(conn, was, generation)
+            assert any("was changed since the last install" in line for line in install(dsn))
+            open_runs[app.start_flow(Greet, {"name": generation})] = generation
+        assert app.start_flow(Greet, {"name": "again"}, idempotency_key="first") in open_runs
+        app.resume_flow(Greet)
+        work_off(conn, [flow], list(open_runs), out_of_time=lambda: False)
+        for run_id, name in open_runs.items():
+            assert app.get_run(run_id).output == {"shout": f"HELLO {name.upper()}"}
 
 
 def test_a_core_that_is_unknown_is_refused(empty_dsn):

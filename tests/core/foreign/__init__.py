@@ -28,7 +28,7 @@ from .catalog import catalog
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["BUILT", "NAMES", "NPM", "build", "catalog", "npm_folder", "platform"]
+__all__ = ["BUILT", "NAMES", "NPM", "build", "catalog", "npm_folder", "platform", "upgrade"]
 
 _SQL = Path(__file__).with_name("sql")
 _CREATE_EXTENSION = re.compile(rb"^create extension [^;]*;", re.IGNORECASE | re.MULTILINE)
@@ -121,6 +121,15 @@ def build(conn: psycopg.Connection[Any], name: str) -> None:
         conn.execute("revoke all on schema pgflow from public")
         for part in _PARTS[name]:
             conn.execute(_text(part).encode())
+
+
+def upgrade(conn: psycopg.Connection[Any], was: str, now: str) -> None:
+    """Bring a schema pgflow from one generation to a later one of its family, as its migrations would."""
+    with conn.transaction():
+        conn.execute("set local check_function_bodies = off")
+        for part in _PARTS[now]:
+            if part not in _PARTS[was]:
+                conn.execute(_text(part).encode())
 
 
 def platform() -> str:

@@ -1,9 +1,13 @@
 -- Steps and tasks name their queue (generations 4).
+alter table pgflow.steps add column queue_name text;
+alter table pgflow.step_tasks add column queue_name text;
+update pgflow.steps set queue_name = lower(flow_slug);
+update pgflow.step_tasks set queue_name = lower(flow_slug);
 alter table pgflow.steps
-  add column queue_name text not null,
+  alter column queue_name set not null,
   add constraint queue_name_is_valid check (pgflow.is_valid_queue_name(queue_name));
 alter table pgflow.step_tasks
-  add column queue_name text not null,
+  alter column queue_name set not null,
   add constraint queue_name_is_valid check (pgflow.is_valid_queue_name(queue_name));
 drop index pgflow.idx_step_tasks_message_id;
 create unique index idx_step_tasks_queue_message on pgflow.step_tasks (queue_name, message_id)

@@ -174,10 +174,12 @@ def test_a_return_that_is_repeated_leaves_alone_what_was_claimed_again_meanwhile
 
 
 @pytest.mark.slow
-def test_a_refused_claim_is_tried_again_with_growing_pauses(app, pgflow_dsn, pgflow_conn, monkeypatch):
+def test_a_refused_claim_is_tried_again_with_growing_pauses(app, pgflow_dsn, pgflow_conn, monkeypatch, caplog):
     """The sibling polls 1,250 times a second where its queue is missing (generations 2.6)."""
     app.compile(flows.Echo)
     tries = []
+    answered = claim.Claimer._claim
+    caplog.set_level("INFO", "pgflow_mp.claim")
 
     async def refused(self):
         tries.append(time.monotonic())
@@ -186,7 +188,10 @@ def test_a_refused_claim_is_tried_again_with_growing_pauses(app, pgflow_dsn, pgf
     monkeypatch.setattr(claim.Claimer, "_claim", refused)
     with working(pgflow_dsn, flows.Echo):
         time.sleep(2)
-    assert 3 <= len(tries) <= 8
+        assert 3 <= len(tries) <= 8
+        monkeypatch.setattr(claim.Claimer, "_claim", answered)
+        eventually(lambda: "claiming works again" in caplog.messages)
+    assert caplog.messages.count("claiming works again") == 1
 
 
 def test_a_worker_stops_at_once_although_the_database_is_away(app, pgflow_dsn, hasty, monkeypatch):

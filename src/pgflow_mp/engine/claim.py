@@ -140,6 +140,7 @@ class Claimer:
     async def run(self) -> None:
         """Claim until stopped."""
         backoff = Backoff()
+        is_away = False
         while not self._stopped.is_set():
             self._wake.clear()
             try:
@@ -149,7 +150,7 @@ class Claimer:
                 hungry = await self._claim()
             except (psycopg.Error, OSError) as error:
                 # A refused statement, say a missing queue, is a poll error like a lost connection (generations 2.6).
-                delay = backoff.next()
+                delay, is_away = backoff.next(), True
                 self._lookout.everywhere()
                 self._reconciler.doubt()
                 kind = "lost the database" if isinstance(error, LOST) else "was refused"
@@ -159,6 +160,9 @@ class Claimer:
                 await wait_for_event(self._stopped, delay)
                 continue
             backoff.reset()
+            if is_away:
+                is_away = False
+                logger.info("claiming works again")
             if hungry:
                 await wait_for_event(self._wake, self._pause())
 

@@ -195,7 +195,7 @@ def test_a_refused_claim_is_tried_again_with_growing_pauses(app, pgflow_dsn, pgf
 
 
 def test_a_worker_stops_at_once_although_the_database_is_away(app, pgflow_dsn, hasty, monkeypatch):
-    monkeypatch.setattr("pgflow_mp.engine.worker.LAST_WORDS_SECONDS", 1.0)
+    monkeypatch.setattr("pgflow_mp.engine.departure.LAST_WORDS_SECONDS", 1.0)
     app.compile(flows.Echo)
     with proxy(pgflow_dsn) as through:
         with working(through.dsn, flows.Echo) as worker:

@@ -1,29 +1,28 @@
 """One worker: the composition root of the engine, and its life.
 
     start:  worker rows, children, recovery, then claim, settle, beat and listen side by side
-    stop:   claim nothing more, let running tasks finish for up to `grace` seconds, give the rest back,
-            settle what came, mark the worker stopped
+    stop:   drain, give back, settle what came, mark the worker stopped (`engine.departure`)
 
 Whatever ends it, nothing claimed is left behind: what it could not give back itself (kill -9), recovery does.
+
+Which flows it serves, and how they come and go, is the business of `engine.roster`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
 from pgflow_mp import __version__
-from pgflow_mp.core.queries.workers import mark_workers_stopped, register_workers
 from pgflow_mp.engine.announce import Announcer
 from pgflow_mp.engine.appetite import Appetite
 from pgflow_mp.engine.cancelling import Canceller
 from pgflow_mp.engine.claim import Claimer
+from pgflow_mp.engine.departure import Departure
 from pgflow_mp.engine.dispatch import Dispatch
 from pgflow_mp.engine.drift import outdated
 from pgflow_mp.engine.dynamic import DynamicFlows
@@ -40,6 +39,7 @@ from pgflow_mp.engine.reconcile import Reconciler
 from pgflow_mp.engine.recovery import Recovery
 from pgflow_mp.engine.retention import Sweeper
 from pgflow_mp.engine.returning import Returner, key_of_call
+from pgflow_mp.engine.roster import Changes, Roster
 from pgflow_mp.engine.schedules import Schedules
 from pgflow_mp.engine.settle import Settler
 from pgflow_mp.engine.status import WorkerStatus
@@ -57,16 +57,14 @@ from pgflow_mp.hooks.handling import HandlerHooks, luggage
 from pgflow_mp.hooks.manager import Plugins
 from pgflow_mp.hooks.observers import Background
 from pgflow_mp.registry import registered
-from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
     from pgflow_mp.core.queries.tasks import Settled
-    from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
-    from pgflow_mp.executors.base import Outcome, TaskCall
+    from pgflow_mp.executors.base import Outcome
     from pgflow_mp.executors.process.nursery import PoolBroken
     from pgflow_mp.executors.process.output import OutputSink
     from pgflow_mp.registry import Handlers
@@ -79,17 +77,8 @@ _WITNESSED = frozenset({"pgflow_task_started", "pgflow_child_started", "pgflow_c
 # Calls that wait in the parent longer than this are given back: something slower than expected is in front.
 UNSTARTED_SECONDS = 5 * HORIZON_SECONDS
 
-FORGET_SECONDS = 60.0
-"""After which a flow that has vanished is forgotten."""
-
 OBSERVERS_SECONDS = 5.0
 """For observers to hear what they have not heard yet, when the worker has ended."""
-
-LAST_WORDS_SECONDS = 10.0
-"""For giving back and settling at the end, when the database does not answer."""
-
-HURRIED_WORDS_SECONDS = 2.0
-"""The same after `stop` was called again."""
 
 
 class Worker:
@@ -154,19 +143,13 @@ class Worker:
         amend: Callable[[Outcome], Outcome] | None = None,
         plugins: Sequence[object] | Plugins = (),
     ) -> None:
-        self._flows = {flow.slug: flow for flow in flows}
-        self._worker_ids = {slug: uuid.uuid4() for slug in self._flows}
         self._identity = this_process()
-        self._grace = grace
+        self._roster = Roster(flows, name, self._identity)
         self._name = name
         self._amend = amend
         self.ready = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._now = asyncio.Event()
         self._breakage: PoolBroken | None = None
-        self._open_flows = set(self._flows)
-        self._fixed = set(self._flows)
-        self._leaving: dict[str, float] = {}
         self._links = _links(dsn, listen_dsn or dsn)
         self._plugins = plugins if isinstance(plugins, Plugins) else Plugins.load(plugins)
         self._observers = Background(self._plugins)
@@ -190,21 +173,34 @@ class Worker:
         self._settler = Settler(self._links["settle"], self._holding, self._settled, self._announcer, self._deciders)
         self._returner = Returner(self._links["settle"], self._holding)
         self._claimer = self._make_claimer(poll_interval, only_runs, unknown_step_timeout)
-        self._heart = Heart(self._links["heartbeat"], self._worker_ids, self._deprecated, self._registration)
+        self._changes = Changes(self._roster, self._links["recovery"], self._fleet, self._claimer)
+        self._departure = Departure(
+            self._links,
+            grace=grace,
+            worker_ids=self._roster.worker_ids,
+            claimer=self._claimer,
+            fleet=self._fleet,
+            returner=self._returner,
+            settler=self._settler,
+            errands=self._errands,
+        )
+        self._heart = Heart(
+            self._links["heartbeat"], self._roster.worker_ids, self._deprecated, self._roster.registration
+        )
         self._canceller = Canceller(self._links["recovery"], self._fleet, self._holding)
         self._dynamic = None if handlers is None else self._make_dynamic(handlers)
         self._listener = Listener(
             self._links["listen"],
             self._links["heartbeat"],
-            self._flows.keys(),
+            self._roster.flows.keys(),
             self._claimer.wake,
             self._canceller.heard,
             None if self._dynamic is None else self._dynamic.wake,
         )
         self._recovery = Recovery(self._links["recovery"], self._identity, self._announcer)
-        self._meter = Meter(self._links["recovery"], self._flows.keys(), self._fleet, self._observers)
+        self._meter = Meter(self._links["recovery"], self._roster.flows.keys(), self._fleet, self._observers)
         # A worker for some runs only has no business with others (D-24).
-        first = next(iter(self._worker_ids.values()), None)
+        first = next(iter(self._roster.worker_ids.values()), None)
         self._schedules = None if only_runs else Schedules(self._links["recovery"], first, self._observers)
         self._sweeper = None if only_runs else Sweeper(self._links["retention"])
 
@@ -235,18 +231,19 @@ class Worker:
         self, poll_interval: float, only_runs: Sequence[UUID] | None, unknown_step_timeout: float
     ) -> Claimer:
         link, put = self._links["claim"], self._settler.put
+        flows, worker_ids = self._roster.flows, self._roster.worker_ids
         wants_carriers = self._plugins.wants_carriers
         return Claimer(
             link,
-            flows=self._flows,
-            worker_ids=self._worker_ids,
+            flows=flows,
+            worker_ids=worker_ids,
             executor=self._fleet,
             appetite=self._appetite,
-            dispatch=Dispatch(link, self._flows, self._worker_ids, wants_carriers=wants_carriers),
+            dispatch=Dispatch(link, flows, worker_ids, wants_carriers=wants_carriers),
             holding=self._holding,
-            reconciler=Reconciler(link, self._holding, self._returner, self._worker_ids.values),
+            reconciler=Reconciler(link, self._holding, self._returner, worker_ids.values),
             returner=self._returner,
-            strangers=Strangers(link, self._flows, self._worker_ids, put, unknown_step_timeout),
+            strangers=Strangers(link, flows, worker_ids, put, unknown_step_timeout),
             announcer=self._announcer,
             poll_interval=poll_interval,
             only_runs=only_runs,
@@ -254,12 +251,15 @@ class Worker:
         )
 
     def _make_dynamic(self, handlers: Handlers) -> DynamicFlows:
-        return DynamicFlows(self._links["recovery"], registered(handlers), self._fixed, self._take_up, self._let_go)
+        changes = self._changes
+        return DynamicFlows(
+            self._links["recovery"], registered(handlers), self._roster.fixed, changes.take_up, changes.let_go
+        )
 
     def stop(self) -> None:
         """Finish: the first call drains, a second one gives running tasks back at once."""
         if self._stopped.is_set():
-            self._now.set()
+            self._departure.hurry()
         self._stopped.set()
 
     @property
@@ -288,24 +288,7 @@ class Worker:
         """
         if self._stopped.is_set():
             return
-        wanted = {flow.slug: flow for flow in flows}
-        added = {slug: uuid.uuid4() for slug in wanted.keys() - self._worker_ids.keys()}
-        if added:
-            await self._links["recovery"].run(self._registration(added))
-        await self._fleet.start(kinds_of(flows))
-        self._worker_ids |= added
-        self._flows |= wanted  # a flow that is gone stays known: its tasks may be on their way
-        self._fixed.clear()
-        self._fixed |= wanted.keys()
-        made_at_run_time = frozenset() if self._dynamic is None else self._dynamic.served
-        for slug in self._flows.keys() - made_at_run_time:
-            if slug in added:
-                self._open_flows.add(slug)
-            if slug in wanted and slug in self._open_flows:
-                self._claimer.join(slug)
-            else:
-                self._claimer.leave(slug)
-        self._fleet.reload()
+        await self._changes.replace(flows, frozenset() if self._dynamic is None else self._dynamic.served)
         if self._dynamic is not None:
             await self._dynamic.replace(registered(handlers))
         self._claimer.wake()
@@ -332,7 +315,8 @@ class Worker:
             if self._breakage is not None:
                 raise self._breakage
         finally:
-            await self._finish(loops)
+            self._observers.tell("pgflow_worker_stopping", worker=self._info)
+            await self._departure.leave(loops)
             await self._end_hooks()
 
     def health(self) -> Health:
@@ -353,72 +337,23 @@ class Worker:
             process=self._identity,
             health=self.health(),
             stopping=self._stopped.is_set(),
-            workers=self._worker_ids,
-            open_flows=frozenset(self._open_flows),
+            workers=self._roster.worker_ids,
+            open_flows=frozenset(self._roster.open),
             held=len(self._holding),
             executors=self._fleet.status(),
             progress_of=self._errands.progress_of,
         )
 
-    # Flows that come and go
-
     async def _freshen(self, surely: bool) -> None:  # noqa: FBT001 - a callback
         if self._dynamic is not None:
             await self._dynamic.freshen(surely=surely)
 
-    async def _take_up(self, flows: Sequence[FlowDefinition]) -> None:
-        """Serve flows that are new, or go on with them as they are now.
-
-        Raises:
-            psycopg.Error: They cannot be registered; nothing has changed.
-        """
-        added = {flow.slug: uuid.uuid4() for flow in flows if flow.slug not in self._worker_ids}
-        if added:
-            added = await self._registered(added)
-        await self._fleet.start(kinds_of(flows))
-        self._worker_ids |= added
-        served = [flow for flow in flows if flow.slug in self._worker_ids]
-        self._flows |= {flow.slug: flow for flow in served}
-        self._open_flows |= {flow.slug for flow in served}
-        for flow in served:
-            self._leaving.pop(flow.slug, None)
-        self._claimer.join(*(flow.slug for flow in served))
-        self._claimer.wake()
-        logger.info("serving %s", counted(len(served), "flow that was made at run time", "flows made at run time"))
-
-    async def _registered(self, worker_ids: dict[str, UUID]) -> dict[str, UUID]:
-        """Make worker rows; leave out flows that have been deleted meanwhile."""
-        try:
-            await self._links["recovery"].run(self._registration(worker_ids))
-        except psycopg.errors.ForeignKeyViolation:
-            if len(worker_ids) == 1:
-                return {}
-            halves = list(worker_ids.items())
-            middle = len(halves) // 2
-            return await self._registered(dict(halves[:middle])) | await self._registered(dict(halves[middle:]))
-        return worker_ids
-
-    async def _let_go(self, flow_slugs: Collection[str]) -> None:
-        """Claim nothing more of flows that are gone, and forget those that went some time ago.
-
-        Not at once: a claim under way may still bring tasks of them.
-        """
-        self._claimer.leave(*flow_slugs)
-        self._open_flows.difference_update(flow_slugs)
-        now = time.monotonic()
-        self._leaving |= dict.fromkeys(flow_slugs, now)
-        forgotten = [slug for slug, since in self._leaving.items() if now - since > FORGET_SECONDS]
-        if forgotten:
-            await self._links["recovery"].run(mark_workers_stopped([self._worker_ids[slug] for slug in forgotten]))
-        for slug in forgotten:
-            del self._leaving[slug], self._worker_ids[slug], self._flows[slug]
-
     async def _start(self) -> None:
         """Register first: a claim refers to the worker row (core 3.13.2)."""
-        await self._links["claim"].run(self._registration(self._worker_ids))
+        await self._links["claim"].run(self._roster.registration(self._roster.worker_ids))
         if (why := await outdated(self._links["claim"])) is not None:
             logger.warning("%s", why)
-        await self._fleet.start(kinds_of(self._flows.values()))
+        await self._fleet.start(kinds_of(self._roster.flows.values()))
         if self._dynamic is not None:
             await self._dynamic.follow()
         with suppress(psycopg.Error):
@@ -427,13 +362,13 @@ class Worker:
         logger.info(
             "worker is ready: %d tasks at a time of %s",
             self._fleet.size,
-            ", ".join(sorted(self._flows)) or "no flow",
+            ", ".join(sorted(self._roster.flows)) or "no flow",
         )
         self.ready.set()
 
     @property
     def _info(self) -> WorkerInfo:
-        ids = tuple(sorted(self._worker_ids.items()))
+        ids = tuple(sorted(self._roster.worker_ids.items()))
         return WorkerInfo(self._name, self._identity.host, self._identity.pid, __version__, ids)
 
     async def _end_hooks(self) -> None:
@@ -441,9 +376,6 @@ class Worker:
         self._observers.tell("pgflow_worker_stopped", worker=self._info, left_claimed=self.left_claimed)
         self._deciders.close()
         await self._observers.close(OBSERVERS_SECONDS)
-
-    def _registration(self, worker_ids: Mapping[str, UUID]) -> Statement[None]:
-        return register_workers(worker_ids, function_name=self._name, process=self._identity, version=__version__)
 
     def _loops(self) -> list[tuple[str, Coroutine[None, None, None]]]:
         loops = [
@@ -468,45 +400,6 @@ class Worker:
     @staticmethod
     def _loop(name: str, loop: Coroutine[None, None, None]) -> asyncio.Task[None]:
         return asyncio.create_task(loop, name=f"pgflow-mp {name}")
-
-    async def _finish(self, loops: Sequence[asyncio.Task[None]]) -> None:
-        """Drain, and leave nothing claimed behind; without a database there is an end to trying."""
-        self._observers.tell("pgflow_worker_stopping", worker=self._info)
-        self._claimer.stop()
-        by_name = {task.get_name().rpartition(" ")[2]: task for task in loops}
-        unfinished = await self._close_fleet()
-        speaking = asyncio.create_task(self._last_words(by_name, unfinished))
-        hurry = asyncio.create_task(self._now.wait())
-        await asyncio.wait([speaking, hurry], timeout=LAST_WORDS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait([speaking], timeout=HURRIED_WORDS_SECONDS)
-        for task in (speaking, hurry, *loops):
-            task.cancel()
-        await asyncio.gather(speaking, hurry, *loops, return_exceptions=True)
-        for link in self._links.values():
-            await link.close()
-
-    async def _last_words(self, loops: Mapping[str, asyncio.Task[None]], unfinished: list[TaskCall]) -> None:
-        """Give back what did not finish, settle what did, say that this worker has stopped."""
-        if "claim" in loops:
-            await asyncio.wait([loops["claim"]])  # it gives back itself what it had just claimed
-        unfinished += self._fleet.take_back(0)
-        await self._returner.give_back(key_of_call(call) for call in unfinished)
-        if "settle" in loops and not loops["settle"].done():
-            await self._settler.flushed()
-        await self._errands.flush()
-        await self._links["claim"].run(mark_workers_stopped(list(self._worker_ids.values())))
-
-    async def _close_fleet(self) -> list[TaskCall]:
-        """Close the executors with the grace that is left once `stop` was called again."""
-        closing = asyncio.create_task(self._fleet.close(self._grace))
-        hurry = asyncio.create_task(self._now.wait())
-        await asyncio.wait([closing, hurry], return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        if not closing.done():
-            closing.cancel()
-            await asyncio.wait([closing])
-            return await self._fleet.close(0)
-        return closing.result()
 
     async def _return_tail(self) -> None:
         while True:
@@ -545,12 +438,8 @@ class Worker:
                 )
 
     def _deprecated(self, flow_slug: str) -> None:
-        if flow_slug in self._open_flows:
-            logger.info("the worker for %s was asked to finish", flow_slug)
-            self._open_flows.discard(flow_slug)
-            self._claimer.leave(flow_slug)
-            if not self._open_flows and self._dynamic is None:
-                self.stop()
+        if self._changes.close(flow_slug) and not self._roster.open and self._dynamic is None:
+            self.stop()
 
 
 def _links(dsn: str, listen_dsn: str) -> dict[str, Link]:

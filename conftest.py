@@ -16,6 +16,8 @@ FOREIGN_CORE = "PGFLOW_TEST_CORE"
 
 pytest_plugins = ["pytester"]
 
+RAN = os.environ.get("PGFLOW_TESTS_RAN")  # now: tests take such variables away while they run
+
 
 def pytest_configure(config):
     """Let the hundreds of processes that tests start compile the code once, where none may write beside the sources.
@@ -54,9 +56,8 @@ def pgflow_settings():
 
 def pytest_runtest_logreport(report):
     """Note which tests passed, for the page that names them (ci/compatibility_page.py)."""
-    noted = os.environ.get("PGFLOW_TESTS_RAN")
-    if noted and report.when == "call" and report.passed:
-        with Path(noted).open("a", encoding="utf-8") as file:
+    if RAN and report.when == "call" and report.passed:
+        with Path(RAN).open("a", encoding="utf-8") as file:
             file.write(f"{report.nodeid}\n")
 
 

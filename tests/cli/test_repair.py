@@ -45,7 +45,9 @@ def test_repair_tells_in_a_dry_run_and_mends_when_asked(repair, stuck):
     assert repair().stdout == "nothing is broken\n"
 
 
-def test_an_unknown_flow_is_refused(repair):
+def test_an_unknown_flow_is_refused(repair, cli_dsn):
+    with PgFlow(cli_dsn) as app:
+        app.compile(Doubling)
     done = repair("doublink")
     assert done.returncode == 1
     assert "did you mean `doubling`?" in done.stderr

@@ -245,23 +245,42 @@ def long_transaction(dsn):
         conn.rollback()
 
 
+STATE = """
+select version, content_hash, functions, (select count(*) from pg_class), (select count(*) from pg_proc),
+  (select md5(string_agg(prosrc, '' order by oid)) from pg_proc where pronamespace = 'pgflow_mp'::regnamespace)
+from pgflow_mp.installed
+"""
+
+
+@contextmanager
+def nothing_changes(conn):
+    """Hold tables, functions and rows to what they were before the block."""
+    before = rows(conn, STATE), content(conn, tables_of(conn))
+    yield
+    assert (rows(conn, STATE), content(conn, tables_of(conn))) == before
+
+
+@pytest.mark.slow
 def test_a_table_that_a_long_transaction_holds_stops_the_migration_in_time_and_nothing_has_changed(older, monkeypatch):
     """SU-10: a short lock timeout, one transaction."""
     conn = older(1)
     monkeypatch.setattr("pgflow_mp.core.install._WAIT_FOR_TABLE", "200ms")
-    state = (
-        "select version, content_hash, functions, (select count(*) from pg_class), (select count(*) from pg_proc), "
-        "(select string_agg(prosrc, '' order by oid) from pg_proc where pronamespace = 'pgflow_mp'::regnamespace) "
-        "from pgflow_mp.installed"
-    )
-    before = rows(conn, state), content(conn, tables_of(conn))
-    with long_transaction(conn.info.dsn):
+    with nothing_changes(conn), long_transaction(conn.info.dsn):
         begun = time.monotonic()
         with pytest.raises(InstallError, match="a transaction that holds pgflow's tables"):
             install(conn)
         assert time.monotonic() - begun < 5
-    assert (rows(conn, state), content(conn, tables_of(conn))) == before
     assert install(conn)[1] == f"tables: migrated from version 1 to version {NEWEST}"
+
+
+@pytest.mark.slow
+def test_a_migration_that_fails_takes_those_before_it_back(older, tmp_path):
+    """One transaction, whatever the number of versions."""
+    conn = older(1)
+    folder = older_folder(tmp_path, NEWEST)
+    (folder / "migrations" / f"{NEWEST + 1:04}_broken.sql").write_text("alter table pgflow.runs add column status text")
+    with nothing_changes(conn), pytest.raises(psycopg.errors.DuplicateColumn):
+        install(conn, folder=folder)
 
 
 @pytest.mark.slow

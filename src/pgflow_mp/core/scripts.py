@@ -71,7 +71,7 @@ def variants(folder: Traversable, place: str) -> list[Script]:
 
     Args:
         folder: What `root` returns.
-        place: The path below ``beside``, such as ``every`` or ``calls``.
+        place: The path below ``beside``, such as ``every`` or ``without/flows.queue_mode``.
     """
     found = folder / _BESIDE
     for part in place.split("/"):

@@ -2,6 +2,7 @@
 
 `pytest --pgflow-dsn DSN`, or PGFLOW_TEST_DSN, runs the suite on another server than the embedded one. PGFLOW_TEST_CORE
 names a generation of tests/core/foreign: then the databases have its schema pgflow, and ours stands beside it.
+PGFLOW_TEST_ADOPTED names one too: then its schema is adopted. (Columns stand elsewhere then, which one test looks at.)
 """
 
 import os
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 FOREIGN_CORE = "PGFLOW_TEST_CORE"
+ADOPTED_CORE = "PGFLOW_TEST_ADOPTED"
 
 pytest_plugins = ["pytester"]
 
@@ -40,16 +42,20 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def pgflow_settings():
-    """Beside the schema of the generation that PGFLOW_TEST_CORE names, where it names one."""
-    generation = os.environ.get(FOREIGN_CORE)
+    """Beside the schema of the generation that PGFLOW_TEST_CORE names, or in the adopted one of PGFLOW_TEST_ADOPTED."""
+    adopted = os.environ.get(ADOPTED_CORE)
+    generation = adopted or os.environ.get(FOREIGN_CORE)
     if generation is None:
         return {}
 
     def theirs(dsn):
+        from pgflow_mp.core.adopt import adopt
         from tests.core import foreign
 
-        with psycopg.connect(dsn) as conn:
+        with psycopg.connect(dsn, autocommit=True) as conn:
             foreign.build(conn, generation)
+            if adopted:
+                assert adopt(conn, carry_out=True).done
 
     return {"migrations": theirs}
 

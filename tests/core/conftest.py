@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
+from pgflow_mp.core.adopt import adopt
 from pgflow_mp.core.install import install
 
 from . import foreign
@@ -42,6 +43,10 @@ def _database(server_dsn, preparation):
         with psycopg.connect(dsn, autocommit=True) as conn:
             if generation := os.environ.get("PGFLOW_TEST_CORE"):
                 foreign.build(conn, generation)
+            if generation := os.environ.get("PGFLOW_TEST_ADOPTED"):
+                foreign.build(conn, generation)
+                assert adopt(conn, carry_out=True).done
+                conn.execute(foreign.NO_PLATFORM)  # these tests bring what they need of it
             conn.execute(preparation)
             install(conn)
         yield dsn

@@ -28,7 +28,7 @@ from .catalog import catalog
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["BUILT", "NAMES", "NPM", "build", "catalog", "npm_folder", "platform", "upgrade"]
+__all__ = ["BUILT", "NAMES", "NO_PLATFORM", "NPM", "build", "catalog", "npm_folder", "platform", "upgrade"]
 
 _SQL = Path(__file__).with_name("sql")
 _CREATE_EXTENSION = re.compile(rb"^create extension [^;]*;", re.IGNORECASE | re.MULTILINE)
@@ -101,6 +101,8 @@ EACH = (
     *(pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in BUILT),
 )
 """The same for parametrized tests; ci/npm runs what needs the package, and one of each kind is with the quick tests."""
+NO_PLATFORM = "drop schema if exists realtime, vault, net, cron cascade"
+"""Takes away what `platform` brings."""
 
 
 def build(conn: psycopg.Connection[Any], name: str) -> None:

@@ -9,21 +9,24 @@ import copy
 import re
 import threading
 import time
+import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import Jsonb
 
 from pgflow_mp import PgFlow
 from pgflow_mp.core.adopt import Plan, adopt
 from pgflow_mp.core.install import install
+from pgflow_mp.engine.workoff import work_off
 from tests.core import foreign
-from tests.core.ask import rows, value
+from tests.core.ask import column, rows, value
 from tests.core.foreign.replay import Replay
 
-from .crowd import Crowd, fill, flow_of, output_of
+from .crowd import Crowd, Order, fill, flow_of, output_of
 
 QUICK = ("0.14.1",)
 each = pytest.mark.parametrize(
@@ -276,6 +279,27 @@ def test_a_worker_of_the_old_generation_starts_up_and_works(again, generation):
     assert crowd.ends()[run_id] == crowd.expected[run_id]
     assert worker.beat() is False
     worker.stop()
+
+
+@pytest.mark.slow
+def test_a_flow_with_a_queue_for_each_step_goes_on(foreign_dsn):
+    """generations 5: its tasks keep their queues; the worker of a step claims and completes as before."""
+    with connect(foreign_dsn("0.17.0")) as conn:
+        shape, routes = Jsonb(Order.definition.shape()), [f"order__{step.slug}" for step in Order.definition.steps]
+        conn.execute("select pgflow.ensure_flow_compiled('Order', %s, 'step', null)", (shape,))
+        run_id = value(conn, "select run_id from pgflow.start_flow('Order', '{\"items\": [5]}')")
+        worker = uuid.uuid4()
+        conn.execute("insert into pgflow.workers values (%s, 'order__fetch', 'replayed')", (worker,))
+        claim = "select step_slug from pgflow.start_tasks('Order', '{1}', %s, %s, %s)"
+        assert column(conn, claim, worker, "order__fetch", "fetch") == ["fetch"]
+        assert adopt(conn, carry_out=True).done
+        assert column(conn, "select queue_name from pgflow.steps order by step_index") == routes
+        conn.execute("select pgflow.complete_task(%s, 'fetch', 0, '[5]')", (run_id,))
+        assert column(conn, claim, worker, "order__price", "price") == ["price"]
+        conn.execute("select pgflow.complete_task(%s, 'price', 0, '50')", (run_id,))
+        work_off(conn, [Order.definition], [run_id], out_of_time=lambda: False)
+        ends = "completed", {"total": 50, "later": 1, "audit": "seen"}
+        assert rows(conn, "select status, output from pgflow.runs") == [ends]
 
 
 class Shift(threading.Thread):

@@ -97,6 +97,10 @@ REFUSED = {
         "create table pgflow.extensions_version (version int)",
         r"pgflow\.extensions_version is a table, where ours has a view",
     ),
+    "a schema of our name": (
+        "create schema pgflow_mp; create table pgflow_mp.mine (note text)",
+        "schema pgflow_mp was not made by pgflow-mp",
+    ),
     "a core that is too old": (
         "alter table pgflow.step_states drop column initial_tasks cascade",
         r"has no column step_states\.initial_tasks.*brought to 0\.8 or later",

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -48,7 +48,18 @@ _SCHEMAS: Final = {"pgflow": "pgflow", "pgflow_mp": "pgflow_mp"}
 _OWNER: Final = "select pg_get_userbyid(n.nspowner) from pg_catalog.pg_namespace as n where n.nspname = 'pgflow'"
 _MAY_ACT_AS: Final = "select current_user = %s, pg_has_role(current_user, %s, 'member')"
 # As JSON, because the tables of an earlier release have fewer columns.
-_INSTALLED: Final = "select i.version, coalesce(to_jsonb(i) ->> 'mode', 'own') from pgflow_mp.installed as i"
+_INSTALLED: Final = """
+select i.version, coalesce(to_jsonb(i) ->> 'mode', 'own'), i.functions
+from pgflow_mp.installed as i
+"""
+
+
+class _Installed(NamedTuple):
+    """What an earlier install left: see pgflow_mp.installed."""
+
+    version: int
+    mode: str
+    functions: list[str]
 
 
 def adopt(
@@ -112,15 +123,16 @@ def _planned(conn: _Connection, folder: Traversable, *, acting: tuple[Change, ..
             f"there is no schema pgflow in database {database!r}, so there is nothing to adopt: "
             "make the database ready with `pgflow-mp install`."
         )
-    newest = scripts.migrations(folder)[-1][0]
-    if _is_ours(conn, newest):
+    installed = _installed(conn, newest=scripts.migrations(folder)[-1][0])
+    if installed is not None and installed.mode == "own":
         return Plan(database, f"schema pgflow of database {database!r} is pgflow-mp's own already", is_ours=True)
     acting = tuple(_acting_as(conn, owner)) if acting is None else acting
     _check_pgmq(conn)
     there = catalog.read(conn, _SCHEMAS)
     realtime = bool(_value(conn, REALTIME))
     with blueprint.drawn(conn, folder, realtime=realtime) as drawn:
-        now = Situation(conn, there, drawn, execute(conn, probe()), owner, pgmq.ensure(conn)[0])
+        made = None if installed is None else frozenset(name.replace(",", ", ") for name in installed.functions)
+        now = Situation(conn, there, drawn, execute(conn, probe()), owner, pgmq.ensure(conn)[0], made)
         plan = Plan(database, now.summary(), obstacles=tuple(obstacles.of_shape(now)) or tuple(obstacles.found(now)))
         if not plan.obstacles:
             plan = replace(
@@ -131,17 +143,19 @@ def _planned(conn: _Connection, folder: Traversable, *, acting: tuple[Change, ..
     return plan
 
 
-def _is_ours(conn: _Connection, newest: int) -> bool:
-    """Whether pgflow-mp installed the schema itself, and does not only stand beside it."""
+def _installed(conn: _Connection, *, newest: int) -> _Installed | None:
+    """What pgflow-mp remembers of its own install, beside or not; None where it never was here."""
     if _value(conn, "select to_regclass('pgflow_mp.installed')") is None:
-        return False
+        return None
     found = conn.cursor(row_factory=tuple_row).execute(_INSTALLED).fetchone()
-    if found is not None and found[0] > newest:
+    assert found is not None
+    installed = _Installed(*found)
+    if installed.version > newest:
         raise InstallError(
-            f"database {conn.info.dbname!r} has version {found[0]} of pgflow-mp's tables and this package knows "
-            f"version {newest}: a later pgflow-mp installed them. Update the package. Nothing was changed."
+            f"database {conn.info.dbname!r} has version {installed.version} of pgflow-mp's tables and this package "
+            f"knows version {newest}: a later pgflow-mp installed them. Update the package. Nothing was changed."
         )
-    return found is not None and found[1] == "own"
+    return installed
 
 
 def _acting_as(conn: _Connection, owner: str) -> Iterator[Change]:

@@ -1,19 +1,19 @@
 """From what is there and what is wanted to the statements between them.
 
-The order is that of generations SU-10, with what depends on what: obsolete functions and constraints go, columns are
-added empty, filled, and then made NOT NULL; all functions are made anew; constraints, indexes and stamps follow.
-Existing columns stay where they are and new ones come behind them, so `step_tasks.status` stays the sixth
+The order is that of generations SU-10, with what depends on what: obsolete functions, constraints and indexes go,
+columns are added empty, filled, and then made NOT NULL; all functions are made anew; constraints, indexes and stamps
+follow. Existing columns stay where they are and new ones come behind them, so `step_tasks.status` stays the sixth
 (generations 7.3).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from pgflow_mp.core.adopt import data, routines
-from pgflow_mp.core.adopt.known import CONSTRAINTS, INDEXES
+from pgflow_mp.core.adopt.known import BESIDE, CONSTRAINTS, INDEXES, VIEW_BESIDE
 from pgflow_mp.core.adopt.plan import Change, quoted
 
 if TYPE_CHECKING:
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 
 __all__ = ["planned"]
 
-_KINDS: Final = {"r": "table", "S": "sequence", "c": "type"}
-
 
 def planned(now: Situation) -> Iterator[Change]:
     """Every change between the tables, types, views and functions that are there and those of a fresh install."""
-    yield from _triggers_gone(now)
     yield from routines.gone(now)
     yield from _views_gone(now)
     yield from _constraints_gone(now)
+    yield from _indexes_gone(now)
+    yield from _storage(now)
     yield from _attributes(now)
     yield from _new_relations(now)
     yield from _new_columns(now)
@@ -41,8 +40,7 @@ def planned(now: Situation) -> Iterator[Change]:
     yield from _column_rules(now)
     yield from routines.made(now)
     yield from _new_constraints(now)
-    yield from _indexes(now)
-    yield from _storage(now)
+    yield from _new_indexes(now)
     yield from _stamps(now)
 
 
@@ -53,38 +51,25 @@ def _both(now: Situation, kind: str) -> Iterator[tuple[Relation, Relation]]:
             yield now.there.relations[path], wanted
 
 
-def _triggers_gone(now: Situation) -> Iterator[Change]:
-    """Triggers of our own schema that an install beside made; those of others in schema pgflow stay."""
-    for there, wanted in _both(now, "r"):
-        for name in there.triggers.keys() - wanted.triggers.keys():
-            if there.schema == "pgflow_mp":
-                yield Change(
-                    "tables", f"drop trigger {name} of {there.path}", (f"drop trigger {name} on {there.path}",)
-                )
-
-
 def _views_gone(now: Situation) -> Iterator[Change]:
     """Views that look otherwise than ours, and those through which an install beside sees the tables."""
     for path, there in reversed([*now.there.relations.items()]):
         wanted = now.wanted.relations.get(path)
-        if there.kind == "v" and (wanted is None or there.definition != wanted.definition):
-            if there.schema == "pgflow_mp":
-                yield Change("tables", f"drop view {path}", (f"drop view {path} cascade",))
-            elif wanted is not None:
-                yield Change("stamps", f"drop view {path}, to be made anew", (f"drop view {path}",))
+        if path.startswith(VIEW_BESIDE):
+            yield Change("tables", f"drop view {path}", (f"drop view {path} cascade",))
+        elif there.kind == "v" and wanted is not None and there.definition != wanted.definition:
+            yield Change("stamps", f"drop view {path}, to be made anew", (f"drop view {path}",))
 
 
 def _rest_gone(now: Situation) -> Iterator[Change]:
     """What only an install beside needs, after its data were carried over."""
     for path, there in now.there.relations.items():
-        if there.schema != "pgflow_mp" or there.kind == "v":
-            continue
         wanted = now.wanted.relations.get(path)
-        if wanted is None:
-            yield Change("tables", f"drop {_KINDS[there.kind]} {path}", (f"drop {_KINDS[there.kind]} {path}",))
-            continue
-        for name in there.columns.keys() - wanted.columns.keys():
-            yield Change("tables", f"drop column {path}.{name}", (f"alter table {path} drop column {name}",))
+        if path in BESIDE:
+            yield Change("tables", f"drop table {path}", (f"drop table {path}",))
+        elif there.schema == "pgflow_mp" and wanted is not None:
+            for name in sorted(there.columns.keys() - wanted.columns.keys()):
+                yield Change("tables", f"drop column {path}.{name}", (f"alter table {path} drop column {name}",))
 
 
 def _constraints_gone(now: Situation) -> Iterator[Change]:
@@ -204,16 +189,20 @@ def _but_for_what_is_there(now: Situation, path: str, constraint: Constraint) ->
     return f"{constraint.definition.removesuffix(')')} OR {column} = ANY ({values}))"
 
 
-def _indexes(now: Situation) -> Iterator[Change]:
+def _indexes_gone(now: Situation) -> Iterator[Change]:
+    """Before rows are written: what is not there is not written to."""
     for there, wanted in _both(now, "r"):
         for name, index in there.indexes.items():
             other = wanted.indexes.get(name)
             obsolete = other is None and (name in INDEXES or there.schema == "pgflow_mp")
             if obsolete or (other is not None and other.definition != index.definition):
                 why = ": nothing of ours needs it" if obsolete else ", to be made anew"
-                yield Change(
-                    "indexes", f"drop index {name} of {there.path}{why}", (f"drop index {there.schema}.{name}",)
-                )
+                drop = (f"drop index {there.schema}.{name}",)
+                yield Change("indexes", f"drop index {name} of {there.path}{why}", drop)
+
+
+def _new_indexes(now: Situation) -> Iterator[Change]:
+    for there, wanted in _both(now, "r"):
         for name, index in wanted.indexes.items():
             here = there.indexes.get(name)
             if here is None or here.definition != index.definition:
@@ -228,7 +217,9 @@ def _storage(now: Situation) -> Iterator[Change]:
         if missing:
             options = ", ".join(missing)
             yield Change(
-                "tables", f"{there.path}: {options}, for rows to come", (f"alter table {there.path} set ({options})",)
+                "tables",
+                f"{there.path}: {options}, for rows that are written from now on",
+                (f"alter table {there.path} set ({options})",),
             )
 
 

@@ -51,6 +51,11 @@ INDEXES: Final = frozenset(
 CONSTRAINTS: Final = frozenset({("pgflow.step_states", "completed_at_or_failed_at")})
 """Constraints that a wider one of ours takes the place of: skipped steps came with 0.14."""
 
+BESIDE: Final = frozenset({"pgflow_mp.flow_types"})
+"""Tables that only an install beside a foreign core has."""
+VIEW_BESIDE: Final = "pgflow_mp.core_"
+"""How the names of the views begin through which it sees the foreign tables."""
+
 LOCK_ORDER: Final = ("workers", "flows", "steps", "deps", "runs", "step_states", "step_tasks", "worker_functions")
 """Tables in the order in which a transaction that goes on meanwhile takes them (D-2): less of it waits in a circle."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pgflow_mp.core.adopt.known import CONSTRAINTS, FUNCTIONS, INDEXES
+from pgflow_mp.core.adopt.known import BESIDE, CONSTRAINTS, FUNCTIONS, INDEXES, VIEW_BESIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,15 +41,15 @@ def _own_objects(now: Situation) -> Iterator[str]:
     """Objects in schema pgflow that no core of the family makes."""
     for path, there in now.there.relations.items():
         wanted = now.wanted.relations.get(path)
-        if there.schema != "pgflow":
+        if path in BESIDE or path.startswith(VIEW_BESIDE):
             continue
         if wanted is None:
             yield f"{path} is your own: it stays as it is"
-        elif there.kind == "r":
+        elif there.kind == "r" and there.schema == "pgflow":
             yield from _own_parts(there, wanted)
-    for signature, function in now.there.functions.items():
-        if function.schema == "pgflow" and signature not in now.wanted.functions and signature not in FUNCTIONS:
-            yield f"function {signature} is none of ours: it stays as it is"
+    known = FUNCTIONS | (now.installed or frozenset())
+    for signature in sorted(now.there.functions.keys() - now.wanted.functions.keys() - known):
+        yield f"function {signature} is none of ours: it stays as it is"
 
 
 def _own_parts(there: Relation, wanted: Relation) -> Iterator[str]:

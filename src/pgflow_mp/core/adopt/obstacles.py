@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pgflow_mp.core.adopt import routines
-from pgflow_mp.core.adopt.known import FUNCTIONS, SNIPPETS
+from pgflow_mp.core.adopt.known import FUNCTIONS, SNIPPETS, VIEW_BESIDE
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ def of_shape(now: Situation) -> Iterator[str]:
     """Whether this is a core at all that ours can follow on; the other checks need what is looked for here."""
     if now.core.reason is not None:
         yield f"{now.core.reason}; a core that is too old is brought to 0.8 or later with its own migrations first."
+    if now.installed is None and any(
+        path.startswith("pgflow_mp.") for path in (*now.there.relations, *now.there.functions)
+    ):
+        yield "schema pgflow_mp was not made by pgflow-mp, which needs that name: rename or drop it."
     for path, wanted in now.wanted.relations.items():
         there = now.there.relations.get(path)
         if there is not None and there.kind != wanted.kind:
@@ -166,7 +170,11 @@ def _of_dependents(now: Situation) -> Iterator[str]:
     gone += [
         ("pg_class", "view", path)
         for path, there in now.there.relations.items()
-        if there.kind == "v" and (wanted := now.wanted.relations.get(path)) and wanted.definition != there.definition
+        if path.startswith(VIEW_BESIDE)
+        or (
+            (there.kind == "v" and path in now.wanted.relations)
+            and now.wanted.relations[path].definition != there.definition
+        )
     ]
     for catalog, kind, name in gone:
         oid = "to_regprocedure" if kind == "function" else "to_regclass"

@@ -34,7 +34,7 @@ def dropped(now: Situation) -> list[Function]:
 def _goes(there: Function, now: Situation) -> bool:
     wanted = now.wanted.functions.get(there.signature)
     if wanted is None:
-        return there.signature in FUNCTIONS or there.schema == "pgflow_mp"
+        return there.signature in FUNCTIONS or there.signature in (now.installed or ())
     return (there.arguments, there.result) != (wanted.arguments, wanted.result)
 
 

@@ -45,6 +45,7 @@ class Situation:
         core: Whose it is, and of which generation.
         owner: The role that owns the schema.
         pgmq: How pgmq came here.
+        installed: Signatures of the functions that an install beside has made; None where there was none.
     """
 
     conn: psycopg.Connection[Any]
@@ -53,6 +54,7 @@ class Situation:
     core: Core
     owner: str
     pgmq: str
+    installed: frozenset[str] | None
     broken: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def count_broken(self) -> None:

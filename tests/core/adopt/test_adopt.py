@@ -19,7 +19,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.types.json import Jsonb
 
 from pgflow_mp import PgFlow
+from pgflow_mp.core import scripts
 from pgflow_mp.core.adopt import Plan, adopt
+from pgflow_mp.core.adopt.known import BESIDE
 from pgflow_mp.core.install import install
 from pgflow_mp.engine.workoff import work_off
 from tests.core import foreign
@@ -378,7 +380,7 @@ def test_workers_that_never_stop_lose_nothing(filled, copies, generation):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("generation", ["0.17.1", "elixir 0.4"])
+@pytest.mark.parametrize("generation", [foreign.EACH[0], "0.14.1", "0.17.1", "elixir 0.4"])
 def test_what_pgflow_mp_kept_beside_stays(filled, copies, fresh, generation):
     dsn, crowd = filled(generation)
     dsn = copies.of(dsn)
@@ -392,6 +394,11 @@ def test_what_pgflow_mp_kept_beside_stays(filled, copies, fresh, generation):
         app.upsert_flow("plain", [{"slug": "only", "handler": "fetch"}])
         app.set_retention(timedelta(days=90))
         conn.execute("insert into pgflow_mp.runs (run_id) values (gen_random_uuid())")  # of a run that somebody deleted
+        if generation == foreign.NPM:
+            conn.execute(
+                "insert into pgflow_mp.task_requeues select run_id, step_slug, task_index, 2, now() "
+                "from pgflow.step_tasks where status = 'started' limit 1"
+            )
         schedules, keep, paused = app.list_schedules(), app.get_retention(), app.paused_flows()
 
         plan = adopt(conn, carry_out=True)
@@ -405,6 +412,20 @@ def test_what_pgflow_mp_kept_beside_stays(filled, copies, fresh, generation):
         assert (app.list_schedules(), app.get_retention()) == (schedules, keep)
         assert app.paused_flows() == paused
         assert app.flow_exists("plain")
+        requeued = value(conn, "select count(*) from pgflow.step_tasks where requeued_count = 2")
+        assert requeued == (generation == foreign.NPM)
         app.resume_flow("Order")
         crowd.both_finish()
         assert crowd.ends() == crowd.expected
+
+
+def test_every_table_of_an_install_beside_is_carried_over_or_known():
+    """Who adds one says here what becomes of its rows."""
+    beside = {
+        table
+        for _, parts in scripts.migrations(scripts.root(), beside=True)
+        for script in parts
+        if script.name.endswith(".beside.sql")
+        for table in re.findall(r"create table (\S+)", script.sql)
+    }
+    assert beside == BESIDE

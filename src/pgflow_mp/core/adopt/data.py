@@ -3,6 +3,7 @@
 - ``queue_name`` of steps and tasks: the queue of their flow (generations 4.1).
 - Outputs of steps that completed before 0.13, which kept them with the tasks only (core 2.5 O-1, 8.2).
 - Open tasks of steps that were skipped and of runs that failed: what they have become (generations TS-6).
+- What pgflow-mp has kept beside the core, because that had no column for it.
 - Rows of schema pgflow_mp whose run or flow is gone: beside a foreign core no reference has deleted them.
 """
 
@@ -85,6 +86,22 @@ set flow_type = kept.flow_type
 from pgflow_mp.flow_types as kept
 where kept.flow_slug = flow.flow_slug""",
 )
+_REQUEUES: Final = _Repair(
+    "take over how often {} were requeued",
+    "task",
+    "select from pgflow_mp.task_requeues",
+    """update pgflow.step_tasks as task
+set requeued_count = kept.requeued_count, last_requeued_at = kept.last_requeued_at
+from pgflow_mp.task_requeues as kept
+where kept.run_id = task.run_id and kept.step_slug = task.step_slug and kept.task_index = task.task_index""",
+)
+# Where a core cannot say that a worker stopped, pgflow-mp beside it deprecates the row and says that it never beat.
+_STOPPED: Final = _Repair(
+    "write down when {} stopped",
+    "worker",
+    "select from pgflow.workers where last_heartbeat_at = 'epoch'",
+    "update pgflow.workers set stopped_at = deprecated_at where last_heartbeat_at = 'epoch'",
+)
 _OF_SKIPPED_STEPS: Final = _Repair(
     "mark {} as skipped, as their step is",
     "open task",
@@ -133,6 +150,10 @@ def _needed(now: Situation) -> Iterator[_Repair]:
         yield _OUTPUTS
     if not now.has("flows", "flow_type") and "pgflow_mp.flow_types" in now.there.relations:
         yield _TYPES
+    if not now.has("step_tasks", "requeued_count") and "pgflow_mp.task_requeues" in now.there.relations:
+        yield _REQUEUES
+    if not now.has("workers", "stopped_at"):
+        yield _STOPPED
     yield _OF_SKIPPED_STEPS
     yield _OF_FAILED_RUNS
 

@@ -51,8 +51,8 @@ INDEXES: Final = frozenset(
 CONSTRAINTS: Final = frozenset({("pgflow.step_states", "completed_at_or_failed_at")})
 """Constraints that a wider one of ours takes the place of: skipped steps came with 0.14."""
 
-BESIDE: Final = frozenset({"pgflow_mp.flow_types"})
-"""Tables that only an install beside a foreign core has."""
+BESIDE: Final = frozenset({"pgflow_mp.flow_types", "pgflow_mp.task_requeues"})
+"""Tables that only an install beside a foreign core has; `data` carries over what is in them."""
 VIEW_BESIDE: Final = "pgflow_mp.core_"
 """How the names of the views begin through which it sees the foreign tables."""
 

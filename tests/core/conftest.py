@@ -1,6 +1,7 @@
 """Databases for the tests of the state machine: one without a realtime service, one that records every event.
 
-Each is made once a session and emptied after every test; that takes a hundredth of the time of a database each.
+Each is made once a session and emptied after every test; that takes a hundredth of the time of a database each. Its
+connection goes from test to test as well: finding out about tables and functions anew takes longer than most tests.
 """
 
 import os
@@ -33,6 +34,46 @@ reset all;
 """
 
 
+# What a session remembers, besides the plans of functions.
+FORGET = """
+close all;
+set session authorization default;
+reset all;
+unlisten *;
+select pg_advisory_unlock_all();
+discard temp;
+discard sequences;
+"""
+
+_kept = {}
+
+
+@contextmanager
+def _lent(dsn):
+    """Lend a connection to a database as if it were new; it is kept if the test leaves it idle, and as it was."""
+    conn = _kept.pop(dsn, None)
+    if conn is None or conn.closed:
+        # Nothing is prepared: psycopg would not hear of it if a test forgot what is.
+        conn = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
+    as_it_was = _state(conn)
+    try:
+        yield conn
+        conn.execute(FORGET)
+    except BaseException:
+        conn.close()
+        raise
+    if _state(conn) == as_it_was:
+        _kept[dsn] = conn
+    else:
+        conn.close()
+
+
+def _state(conn):
+    """What a test may have set on the object itself."""
+    handlers = (*conn._notice_handlers, *conn._notify_handlers)
+    return conn.info.transaction_status, conn.autocommit, conn.row_factory, conn.cursor_factory, handlers
+
+
 @contextmanager
 def _database(server_dsn, preparation):
     name = f"pgflow_{uuid.uuid4().hex[:8]}"
@@ -51,6 +92,8 @@ def _database(server_dsn, preparation):
             install(conn)
         yield dsn
     finally:
+        if dsn in _kept:
+            _kept.pop(dsn).close()
         with psycopg.connect(server_dsn, autocommit=True) as admin:
             admin.execute(f"drop database {name} with (force)")
 
@@ -70,14 +113,14 @@ def _realtime_dsn(server_dsn):
 @pytest.fixture
 def db(_silent_dsn):
     """A connection to the first, inside a transaction that is taken back; now() stands still in it."""
-    with psycopg.connect(_silent_dsn, autocommit=True) as conn, conn.transaction(force_rollback=True):
+    with _lent(_silent_dsn) as conn, conn.transaction(force_rollback=True):
         yield conn
 
 
 @pytest.fixture
 def machine(_silent_dsn):
     """The state machine on a database without realtime.send."""
-    with psycopg.connect(_silent_dsn, autocommit=True) as conn:
+    with _lent(_silent_dsn) as conn:
         yield Machine(conn)
         conn.execute(EMPTY)
 
@@ -85,7 +128,7 @@ def machine(_silent_dsn):
 @pytest.fixture
 def recorded(_realtime_dsn):
     """The state machine on a database whose realtime.send records what it gets."""
-    with psycopg.connect(_realtime_dsn, autocommit=True) as conn:
+    with _lent(_realtime_dsn) as conn:
         yield Machine(conn)
         conn.execute(EMPTY)
         conn.execute("truncate realtime.sent restart identity")

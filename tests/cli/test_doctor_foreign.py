@@ -106,6 +106,14 @@ def test_timeouts_that_recovery_would_misjudge_are_told_with_the_update_that_men
     assert ("trouble", "timeouts") not in doctor("0.15.1", *LONG_STEP)
 
 
+@pytest.mark.slow
+def test_elixir_s_recovery_judges_by_the_step(doctor):
+    """generations 7.1: from its helpers V02 on."""
+    assert ("trouble", "timeouts") not in doctor("elixir 0.3", *LONG_STEP)
+    (misjudged,) = texts(doctor("elixir 0.3", "drop view pgflow.extensions_version"), "trouble", "timeouts")
+    assert "lengthy" in misjudged
+
+
 def test_timeouts_are_no_trouble_to_workers_of_ours(doctor):
     """They beat, and so keep their tasks; those of other languages do not."""
     findings = doctor("0.14.1", *LONG_STEP, beside=True)

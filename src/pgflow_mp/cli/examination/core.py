@@ -121,9 +121,10 @@ def _recovery_schedules(db: Session, core: Core) -> list[str] | None:
 
 def of_timeouts(db: Session, core: Core) -> Iterator[Finding]:
     """Name steps that the core's recovery takes from workers which are at work on them (core ST-1)."""
-    looks_at_steps = core.hardened or (core.helper_version or 0) >= _HELPERS_THAT_LOOK_AT_STEPS
-    if looks_at_steps and not (core.cron and not core.hardened):
+    if core.hardened or "requeue_stalled_tasks()" not in core.calls:
         return
+    if (core.helper_version or 0) >= _HELPERS_THAT_LOOK_AT_STEPS and _recovery_schedules(db, core) == []:
+        return  # Elixir's own recovery, and no other is driven
     try:
         found = db.ask(misjudged_timeouts(), "reading timeouts")
     except NotPermitted:

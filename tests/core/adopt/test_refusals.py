@@ -254,6 +254,35 @@ def test_a_transaction_that_holds_a_table_ends_the_attempt_in_time_and_hinders_n
         assert adopt(dsn, carry_out=True, patience=30).done
 
 
+@pytest.mark.slow
+def test_workers_beside_an_old_core_that_never_pause_are_in_nobody_s_way(foreign_dsn):
+    """They reach its tables through views, which an adoption drops: neither waits for the other in a circle."""
+    dsn = foreign_dsn("0.14.1")
+    install(dsn)
+    over = threading.Event()
+    met = []
+
+    def work():
+        with connect(dsn) as conn:
+            while not over.is_set():
+                try:
+                    conn.execute("select count(*) from pgflow_mp.core_step_tasks")
+                except psycopg.Error as error:
+                    met.append(error)
+                    return
+
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    try:
+        assert adopt(dsn, carry_out=True, patience=20).done
+    finally:
+        over.set()
+        for worker in workers:
+            worker.join()
+    assert [type(error) for error in met] == [psycopg.errors.UndefinedTable] * len(workers)
+
+
 @pytest.fixture
 def roles(server_dsn):
     """Names of three login roles without rights: one that owns, one that works, one that starts."""

@@ -183,9 +183,12 @@ def _check_pgmq(conn: _Connection) -> None:
 
 
 def _lock(now: Situation) -> Change:
-    tables = [f"pgflow.{name}" for name in LOCK_ORDER if f"pgflow.{name}" in now.there.relations]
+    there = now.there.relations
+    # Views first: whoever waits for a table through one holds it already, and would wait in a circle with its drop.
+    tables = [path for path in reversed([*there]) if there[path].kind == "v"]
+    tables += [f"pgflow.{name}" for name in LOCK_ORDER if f"pgflow.{name}" in there]
     # Beside a foreign core there are tables of ours already.
-    tables += [path for path, there in now.there.relations.items() if there.schema == "pgflow_mp" and there.kind == "r"]
+    tables += [path for path, relation in there.items() if (relation.schema, relation.kind) == ("pgflow_mp", "r")]
     return Change(
         "locks",
         "keep everybody else from the tables of schema pgflow until all is done",

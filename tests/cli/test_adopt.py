@@ -32,6 +32,7 @@ def test_without_yes_every_change_is_told_and_none_is_made(call, dsn):
     assert f"{len(told['changes'])} changes to make" in done.stdout
 
 
+@pytest.mark.slow
 def test_with_yes_it_is_ours_and_the_second_time_there_is_nothing_to_do(call, monkeypatch, dsn):
     monkeypatch.setenv("PGFLOW_DSN", dsn)
     done = call("adopt", "--yes")
@@ -43,6 +44,7 @@ def test_with_yes_it_is_ours_and_the_second_time_there_is_nothing_to_do(call, mo
     assert "there is nothing to adopt" in again.stdout
 
 
+@pytest.mark.slow
 def test_the_script_does_what_an_adoption_does(call, dsn):
     script = call("adopt", "--sql", "--dsn", dsn)
     assert script.returncode == 0, script.stderr
@@ -53,6 +55,7 @@ def test_the_script_does_what_an_adoption_does(call, dsn):
     assert all(line.endswith("nothing to do") for line in lines), lines
 
 
+@pytest.mark.slow
 def test_what_is_in_the_way_is_exit_code_1(call, dsn):
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("insert into pgflow.flows (flow_slug) values ('Greet'), ('greet')")

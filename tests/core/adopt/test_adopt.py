@@ -24,6 +24,7 @@ from pgflow_mp.core.adopt import Plan, adopt
 from pgflow_mp.core.adopt.known import BESIDE
 from pgflow_mp.core.install import install
 from pgflow_mp.engine.workoff import work_off
+from pgflow_mp.errors import InstallError
 from tests.core import foreign
 from tests.core.ask import column, rows, value
 from tests.core.foreign.replay import Replay
@@ -258,7 +259,14 @@ def test_an_adoption_keeps_every_row_and_every_message(adopted, generation):
 
 
 @each
-@pytest.mark.parametrize("who", [Crowd.old_worker_finishes, Crowd.our_worker_finishes, Crowd.both_finish])
+@pytest.mark.parametrize(
+    "who",
+    [
+        pytest.param(Crowd.old_worker_finishes, marks=pytest.mark.slow),
+        pytest.param(Crowd.our_worker_finishes, marks=pytest.mark.slow),
+        Crowd.both_finish,
+    ],
+)
 def test_every_run_ends_right(again, generation, who):
     """By the calls of the old worker, which is in the middle of tasks; by ours, when that is gone; by both at once."""
     crowd = again(generation)
@@ -268,10 +276,9 @@ def test_every_run_ends_right(again, generation, who):
     assert rows(crowd.conn, "select message from pgmq.q_order") == []
 
 
-@each
+@pytest.mark.slow
+@pytest.mark.parametrize("generation", foreign.BUILT)  # 0.8.1: its workers look for the run's input elsewhere
 def test_a_worker_of_the_old_generation_starts_up_and_works(again, generation):
-    if generation == foreign.NPM:
-        pytest.skip("its workers look for the run's input elsewhere, and a note says so")
     crowd = again(generation)
     crowd.old_worker_finishes()
     worker = Replay(crowd.conn, generation, flow_of(generation).definition, output_of)
@@ -302,6 +309,20 @@ def test_a_flow_with_a_queue_for_each_step_goes_on(foreign_dsn):
         work_off(conn, [Order.definition], [run_id], out_of_time=lambda: False)
         ends = "completed", {"total": 50, "later": 1, "audit": "seen"}
         assert rows(conn, "select status, output from pgflow.runs") == [ends]
+
+
+@pytest.mark.parametrize("generation", [foreign.EACH[0]])
+def test_workers_that_look_for_the_run_s_input_elsewhere_must_stop_first(filled, copies, generation):
+    """core 8.2: the key `run` went away with 0.12."""
+    with connect(copies.of(filled(generation)[0])) as conn:
+        conn.execute("update pgflow.workers set last_heartbeat_at = now()")
+        plan = adopt(conn, carry_out=True)
+        assert not plan.done
+        assert [said.partition(";")[0] for said in plan.obstacles] == [
+            "1 worker is alive, of before 0.12: they look for the run's input in a key of the task's input"
+        ]
+        conn.execute("update pgflow.workers set deprecated_at = now()")
+        assert adopt(conn).obstacles == ()
 
 
 class Shift(threading.Thread):
@@ -401,6 +422,9 @@ def test_what_pgflow_mp_kept_beside_stays(filled, copies, fresh, generation):
             )
         schedules, keep, paused = app.list_schedules(), app.get_retention(), app.paused_flows()
 
+        with conn.transaction(force_rollback=True), pytest.raises(InstallError, match="a later pgflow-mp installed"):
+            conn.execute("update pgflow_mp.installed set version = 9999")
+            adopt(conn)
         plan = adopt(conn, carry_out=True)
         assert plan.done, plan.obstacles
         assert [change.text for change in plan.changes if "whose row in" in change.text]

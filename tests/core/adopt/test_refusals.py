@@ -106,7 +106,7 @@ REFUSED = {
         r"has no column step_states\.initial_tasks.*brought to 0\.8 or later",
     ),
 }
-QUICK = ("flows that differ in case", "a view on a function that goes")
+QUICK = ("flows that differ in case",)
 
 OWN = """
 create table pgflow.notes (note text);

@@ -224,6 +224,6 @@ def _of_workers(now: Situation) -> Iterator[str]:
     ((alive,),) = now.rows(_OLD_WORKERS.format(ours=is_ours))
     if alive:
         yield (
-            f"{counted(alive, 'worker is', 'workers are')} alive, of before 0.12: they look for the run's input in a key "
-            "of the task's input; later cores do not send it. Stop them, adopt, and start newer ones."
+            f"{counted(alive, 'worker is', 'workers are')} alive, of before 0.12: they look for the run's input in a "
+            "key of the task's input; later cores do not send it. Stop them, adopt, and start newer ones."
         )

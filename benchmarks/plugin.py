@@ -1,8 +1,9 @@
 """The pytest plugin: what a test of a flow costs.
 
-Four figures, each of real pytest sessions: from the start of a session to the body of its first test, a test with one
-`flow_runner.run` and its fresh database (against cloning and dropping a database in the same session, D-30), many
-tests with two workers against none (from the first test to the last, so without the start), and loading the plugin.
+Figures of real pytest sessions: from the start of a session to the body of its first test, a test with one
+`flow_runner.run` and its database, handed on or cloned (against cloning and dropping a database in the same session,
+D-30), many tests with two workers against none (from the first test to the last, so without the start), and loading the
+plugin.
 """
 
 from __future__ import annotations

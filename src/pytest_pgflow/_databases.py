@@ -138,8 +138,12 @@ class Databases:
         return self._new()
 
     def take_back(self, handed_on: HandedOn) -> None:
-        """Keep a database for the next test if nobody has seen it, or drop it."""
-        if handed_on.may_go_on:
+        """Keep a database for the next test if nobody has seen it, or drop it.
+
+        What others have put into the template may write by itself when the runner does, such as a trigger: nobody
+        knows then what a test has left.
+        """
+        if handed_on.may_go_on and self._setup is None and self._migrations is None:
             self._free.append(handed_on)
         else:
             self.drop(handed_on.dsn)

@@ -1,6 +1,7 @@
 """A database that only the runner has seen goes to the next test; any other one goes to nobody."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from pgflow_mp import Flow, step
 from pytest_pgflow._databases import Databases, session_name
 from pytest_pgflow._handing_on import MOST_FLOWS
+from pytest_pgflow._migrations import Migrations
 
 # What a test knows of its database without looking into it; those that look tell what they find there.
 SESSION = """
@@ -213,6 +215,15 @@ def test_what_a_wider_fixture_left_in_a_shared_database_goes_after_it(databases)
     shared.begin()
     with psycopg.connect(shared.dsn) as conn:
         assert conn.execute("select count(*) from pgmq.q_its").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("given", [{"setup": str}, {"migrations": Migrations(((Path("empty.sql"), "select"),))}])
+def test_no_database_goes_on_that_has_something_of_others_in_it(pgflow_server, given):
+    databases = Databases(pgflow_server.dsn, session=session_name(), hasty=True, **given)
+    lent = databases.lend()
+    databases.take_back(lent)
+    assert databases.lend().dsn != lent.dsn
+    databases.close()
 
 
 def test_a_database_of_many_flows_is_not_handed_on(databases):

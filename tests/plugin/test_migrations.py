@@ -15,6 +15,15 @@ BESIDE = """
     def test_it(flow_runner, pgflow_conn):
         assert flow_runner.run(Greet, "ada").output == {"hello": "hello ada"}
         assert pgflow_conn.execute("select mode from pgflow_mp.installed").fetchone() == ("beside",)
+
+        # The same flow with another option, which is not ours to change where the flow is.
+        class Hasty(Flow, slug="greet", timeout=7):
+            @step
+            def hello(flow_input):
+                return f"hello {flow_input}"
+
+        assert flow_runner.run(Hasty, "bob").output == {"hello": "hello bob"}
+        assert pgflow_conn.execute("select opt_timeout from pgflow.flows").fetchone() == (7,)
 """
 
 

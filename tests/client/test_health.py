@@ -119,6 +119,17 @@ def test_tables_of_another_version_are_a_problem(app, pgflow_conn, version, advi
     assert advice in report.problems[0]
 
 
+def test_functions_of_an_earlier_version_tell_less(app, pgflow_conn):
+    pgflow_conn.execute("alter function pgflow_mp.installation() rename to of_now")
+    pgflow_conn.execute(
+        "create function pgflow_mp.installation() returns jsonb language sql as "
+        "$$ select pgflow_mp.of_now() - array['mode', 'core', 'core_fingerprint'] || '{\"schema_version\": 8}' $$"
+    )
+    report = app.health_check()
+    assert (report.status, report.installation.mode) == ("degraded", "own")
+    assert "pgflow-mp install" in report.problems[0]
+
+
 def test_a_database_without_pgflow_is_a_status(empty_dsn):
     with PgFlow(empty_dsn) as app:
         report = app.health_check()

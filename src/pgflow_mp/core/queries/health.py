@@ -40,9 +40,9 @@ class Installation:
     schema_version: int
     package_version: str
     pgmq: str
-    mode: str
-    core: str | None
-    core_fingerprint: str | None
+    mode: str = "own"  # what follows is not told by functions of earlier versions
+    core: str | None = None
+    core_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

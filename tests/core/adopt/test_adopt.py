@@ -230,6 +230,8 @@ def test_a_dry_run_changes_nothing_and_says_what_an_adoption_does(adopted, gener
     assert not found.dry.done
     assert found.between == found.before
     assert found.done == replace(found.dry, done=True)
+    reports = [note for note in found.dry.notes if "end that with: select pgflow_telemetry.disable()" in note]
+    assert len(reports) == (generation == "0.17.1")
 
 
 @each

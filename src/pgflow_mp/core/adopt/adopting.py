@@ -133,7 +133,10 @@ def _planned(conn: _Connection, folder: Traversable, *, acting: tuple[Change, ..
     with blueprint.drawn(conn, folder, realtime=realtime) as drawn:
         made = None if installed is None else frozenset(name.replace(",", ", ") for name in installed.functions)
         now = Situation(conn, there, drawn, execute(conn, probe()), owner, pgmq.ensure(conn)[0], made)
-        plan = Plan(database, now.summary(), obstacles=tuple(obstacles.of_shape(now)) or tuple(obstacles.found(now)))
+        plan = Plan(database, now.summary(), obstacles=tuple(obstacles.of_shape(now)))
+        if not plan.obstacles:  # the rows can be looked at
+            now = replace(now, broken=now.count_broken())
+            plan = replace(plan, obstacles=tuple(obstacles.found(now)))
         if not plan.obstacles:
             plan = replace(
                 plan,

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Column", "Constraint", "Function", "Index", "Relation", "read"]
 
-_Connection = Any
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

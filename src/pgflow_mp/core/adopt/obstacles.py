@@ -111,7 +111,6 @@ def _of_owners(now: Situation) -> Iterator[str]:
 
 def found(now: Situation) -> Iterator[str]:
     """Everything else that is in the way."""
-    now.count_broken()
     yield from _of_owners(now)
     yield from _of_columns(now)
     yield from _of_constraints(now)

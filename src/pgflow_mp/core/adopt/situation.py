@@ -11,6 +11,8 @@ from pgflow_mp.core.adopt.known import STRICTER
 from pgflow_mp.rules import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import psycopg
 
     from pgflow_mp.core.adopt.blueprint import Blueprint
@@ -46,6 +48,7 @@ class Situation:
         owner: The role that owns the schema.
         pgmq: How pgmq came here.
         installed: Signatures of the functions that an install beside has made; None where there was none.
+        broken: What `count_broken` has counted.
     """
 
     conn: psycopg.Connection[Any]
@@ -55,14 +58,15 @@ class Situation:
     owner: str
     pgmq: str
     installed: frozenset[str] | None
-    broken: dict[tuple[str, str], int] = field(default_factory=dict)
+    broken: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
-    def count_broken(self) -> None:
-        """Fill `broken`: how many rows break a wanted constraint, by table and constraint, where any do.
+    def count_broken(self) -> dict[tuple[str, str], int]:
+        """How many rows break a wanted constraint, by table and constraint, where any do.
 
         Only constraints that are not there like that already can be broken, and those that ours are stricter with.
         What is about a column that is yet to come is not looked at: the column is filled to fit.
         """
+        broken = {}
         for path, wanted in self.wanted.relations.items():
             there = self.there.relations.get(path)
             if there is None or wanted.kind != "r" or wanted.schema != "pgflow":
@@ -74,7 +78,8 @@ class Situation:
                     continue
                 number = self._number_broken(path, constraint)
                 if number:
-                    self.broken[path, name] = number
+                    broken[path, name] = number
+        return broken
 
     def _number_broken(self, path: str, constraint: Constraint) -> int:
         if constraint.kind == "c":  # its expression calls the functions of the blueprint

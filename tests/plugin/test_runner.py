@@ -210,6 +210,18 @@ def test_inline_steps_run_in_the_thread_of_the_test(flow_runner, monkeypatch, ca
     assert "printed" in capsys.readouterr().out
 
 
+def test_what_a_child_process_logs_and_prints_reaches_the_test(flow_runner, caplog, capfd):
+    class Talking(Flow):
+        @step
+        def talk(ctx):
+            ctx.logger.warning("a warning of the step")
+            print("printed by the step")
+
+    flow_runner.run(Talking, executor="process", timeout=30)
+    assert "a warning of the step" in caplog.text
+    assert "talking.talk[0]" in capfd.readouterr().err
+
+
 def test_inline_starts_no_thread(flow_runner):
     before = threading.active_count()
     seen = []

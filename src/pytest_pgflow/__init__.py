@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from pytest_pgflow._databases import Databases
     from pytest_pgflow._options import Settings
     from pytest_pgflow._results import FlowFailed, FlowRun
-    from pytest_pgflow._runner import FlowRunner, StartedRun
+    from pytest_pgflow._runner import FlowRunner
     from pytest_pgflow._session import Story
+    from pytest_pgflow._started import StartedRun
     from pytest_pgflow._trouble import dies, disconnects, fails, forgets, hangs, lags
 
 __all__ = [
@@ -54,7 +55,7 @@ _LAZY = {
     "FlowFailed": "_results",
     "FlowRun": "_results",
     "FlowRunner": "_runner",
-    "StartedRun": "_runner",
+    "StartedRun": "_started",
     "dies": "_trouble",
     "disconnects": "_trouble",
     "fails": "_trouble",

@@ -227,9 +227,11 @@ def _core_lines(core: Core | None, before: _Installed) -> list[str]:
     """Say beside whose core we stand, if it is somebody else's."""
     if core is None:
         return []
-    changed = before is not _NOTHING and before.fingerprint != core.fingerprint
-    said = "was changed since the last install" if changed else "was made by somebody else"
-    return [f"core: {core.name}, {said}; pgflow-mp stands beside it and has changed nothing of it, nothing to do"]
+    if before is _NOTHING:
+        return [f"core: {core.name}, made by somebody else; pgflow-mp stands beside it and has changed nothing of it"]
+    if before.fingerprint != core.fingerprint:
+        return [f"core: {core.name}, was changed since the last install; our functions are made for it as it is now"]
+    return [f"core: {core.name}, the same as before, nothing to do"]
 
 
 @contextmanager

@@ -262,3 +262,11 @@ def test_roles_beside_get_what_the_installer_may_grant_and_the_rest_is_said(thre
         app.compile(Greet)
     with working(dsns["worker"], Greet, processes=1), PgFlow(dsns["client"]) as app:
         assert app.start_flow_sync(Greet, {"name": "ada"}, timeout=30).output == {"shout": "HELLO ADA"}
+    with (
+        psycopg.connect(owner, autocommit=True) as admin,
+        psycopg.connect(dsns["worker"], autocommit=True) as worker,
+    ):
+        admin.execute("select pgflow.create_flow('theirs'); select pgflow.add_step('theirs', 'a')")
+        admin.execute("select pgflow.start_flow('theirs', '{}')")
+        # A queue that its owner made later, and granted nobody, is in the way of no other.
+        assert value(worker, "select pgflow_mp.recover_tasks()") == 0

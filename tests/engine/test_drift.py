@@ -19,6 +19,19 @@ class Slow(Flow):
         return flow_input
 
 
+class Chain(Flow):
+    @step
+    def wait(flow_input):
+        import time
+
+        time.sleep(flow_input)
+        return flow_input
+
+    @step(depends_on=[wait])
+    def then(wait):
+        return wait
+
+
 @pytest.fixture
 def beside(foreign_dsn):
     """Our functions beside a core of 0.17.0."""
@@ -66,3 +79,28 @@ def test_a_worker_tells_at_its_start_that_the_core_was_upgraded(beside, caplog):
     with working(beside, Slow, processes=1) as worker:
         eventually(worker.ready.is_set)
     assert "0.17.0" not in caplog.text
+
+
+@pytest.mark.slow
+def test_a_core_that_gets_queues_for_tasks_costs_no_run(foreign_dsn, caplog):
+    """From 0.16 to 0.17: a column that must be given, which functions made before know nothing of (generations 4.1)."""
+    caplog.set_level(logging.WARNING, "pgflow_mp")
+    dsn = foreign_dsn("0.16.0")
+    install(dsn)
+    with PgFlow(dsn) as app:
+        app.compile(Chain)
+    with (
+        PgFlow(dsn) as app,
+        psycopg.connect(dsn, autocommit=True) as conn,
+        working(dsn, Chain, processes=1, poll_interval=0.1),
+    ):
+        run_id = app.start_flow(Chain, 3.0)
+        eventually(lambda: [task for task in app.get_run_with_states(run_id).steps["wait"].tasks if task.started_at])
+        for table in ("steps", "step_tasks"):
+            conn.execute(f"alter table pgflow.{table} add column queue_name text not null default 'chain'")
+            conn.execute(f"alter table pgflow.{table} alter column queue_name drop default")
+        eventually(lambda: "settling 1 tasks failed" in caplog.text)
+        with pytest.raises(NotInstalled, match=r"generation 0\.16\.0 when .*`pgflow-mp install --dsn DSN`"):
+            app.start_flow(Chain, 0)
+        install(dsn)
+        assert app.wait_for_run(run_id, timeout=20).output == {"then": 3.0}

@@ -1,8 +1,9 @@
 """Why a function of ours was not found, or no longer fits: what is installed in a database, and beside whose core.
 
 Somebody else's core is upgraded by somebody else, while our workers and clients are connected. The errors that this
-shows in are those of names (generations 10); they say nothing of the cause. So the database is asked what is there now,
-and for which core our functions were made. Asking needs no right on anything.
+shows in are those of names (generations 10), and of the one column that an upgrade adds without a default (4.1); they
+say nothing of the cause. So the database is asked what is there now, and for which core our functions were made. Asking
+needs no right on anything.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ _OF_NAMES = (
     postgres.InvalidSchemaName,  # 3F000
 )
 
+# Functions made for a core before GQI give steps and tasks no name of a queue (generations 4.1).
+_ADDED = "queue_name"
+
 _MADE = """
 select i ->> 'package_version', i ->> 'core', i ->> 'core_fingerprint'
 from (select pgflow_mp.installation() as i offset 0) as answer
@@ -50,6 +54,8 @@ class Made:
 
 def may_have_drifted(error: Exception) -> bool:
     """Whether an error may come from functions that do not fit the database; a queue that is gone is something else."""
+    if isinstance(error, postgres.NotNullViolation):
+        return error.diag.column_name == _ADDED
     return isinstance(error, _OF_NAMES) and "pgmq." not in str(error)
 
 

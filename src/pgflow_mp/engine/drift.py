@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from pgflow_mp.core.drift import made, may_have_drifted, reason
+from pgflow_mp.core.drift import made, reason
 from pgflow_mp.core.generation import probe
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ async def drifted(link: Link, error: Exception) -> str | None:
 
     Args:
         link: A connection to ask on.
-        error: What the database answered.
+        error: What the database answered. Whatever is neither of the connection nor of a value may come from that.
     """
-    if not may_have_drifted(error):
+    if not isinstance(error, psycopg.Error) or isinstance(error, (psycopg.OperationalError, psycopg.DataError)):
         return None
     try:
         core = await link.run(probe())

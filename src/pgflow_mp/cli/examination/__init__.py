@@ -60,7 +60,8 @@ def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]
         yield Finding("trouble", "installation", str(not_installed(core)), "pgflow-mp install")
         return
     except NotPermitted as error:
-        yield Finding("trouble", "rights", str(error))
+        # Beside a core of somebody else, its owner makes queues that nobody may use yet.
+        yield from installation.of_missing_rights(db, around, core) or [Finding("trouble", "rights", str(error))]
         return
     yield from work.of_flows(report, core)
     yield from work.of_schedules(db)

@@ -36,7 +36,7 @@ def of_installation(db: Session, around: Surroundings, core: Core) -> Iterator[F
         yield from _of_ours(db, around, core)
     else:
         yield _of_nothing_of_ours(core)
-        yield from _of_missing_rights(db, around, core)
+        yield from of_missing_rights(db, around, core)
 
 
 def _of_their_core(core: Core) -> Finding:
@@ -56,13 +56,16 @@ def _of_nothing_of_ours(core: Core) -> Finding:
     return Finding("trouble", "installation", str(not_installed(core)), command)
 
 
-def _of_missing_rights(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:
-    """Say what the owner of the core has to grant before pgflow-mp can be installed beside it."""
+def of_missing_rights(db: Session, around: Surroundings, core: Core) -> list[Finding]:
+    """Say what the owner of the core has to grant before this role can install pgflow-mp beside it, or work there."""
     if core.tier in (None, "own") or core.pgmq is None:
-        return
-    if left := lacking(db.conn, around.role, installer=True):
-        text = f"role {around.role} may not install beside it; let the owner of the schema, {core.owner}, run"
-        yield Finding("trouble", "rights", f"{text}: {'; '.join(left)}")
+        return []
+    left = lacking(db.conn, around.role, installer=not core.installed)
+    if not left:
+        return []
+    may_not = "work with all of it" if core.installed else "install beside it"
+    text = f"role {around.role} may not {may_not}; let the owner of the schema, {core.owner}, run"
+    return [Finding("trouble", "rights", f"{text}: {'; '.join(left)}")]
 
 
 def _of_ours(db: Session, around: Surroundings, core: Core) -> Iterator[Finding]:

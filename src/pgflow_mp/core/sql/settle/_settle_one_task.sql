@@ -1,4 +1,6 @@
--- Settles one task of a batch that was refused as a whole; see settle_tasks.
+-- Settles one task of a batch that was refused as a whole; see settle_tasks. Where not its outcome is to blame but a schema
+-- that was changed under these functions (core/drift.py), the error is raised: a table that is no queue's is gone, or a task
+-- needs the name of a queue since somebody has upgraded the core (generations 4.1).
 create or replace function pgflow_mp._settle_one_task(
   the_run uuid, the_step text, the_index int, attempt int, worker_id uuid, output jsonb, error text, retryable boolean,
   retry_delay double precision
@@ -12,6 +14,7 @@ as $$
 #variable_conflict use_column
 declare
   refusal text;
+  missing text;
 begin
   return query select * from pgflow_mp._settle_tasks(
     array[the_run], array[the_step], array[the_index],
@@ -21,6 +24,10 @@ exception
   when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception
     or undefined_table
   then
+    get stacked diagnostics missing = column_name;
+    if (sqlstate = '42P01' and sqlerrm !~ 'pgmq\.') or (sqlstate = '23502' and missing = 'queue_name') then
+      raise;
+    end if;
     refusal := 'The outcome could not be stored: ' || sqlerrm;
     begin
       return query select * from pgflow_mp._settle_tasks(

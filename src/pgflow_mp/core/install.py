@@ -130,7 +130,7 @@ def _install(conn: _Connection, folder: Traversable, grants: Callable[[_Connecti
             f"role {conn.info.user!r} may not install into database {database!r}: {sentence_of(error)}; "
             "run it as the database's owner, or grant the role create on the database. Nothing was changed."
         ) from error
-    except psycopg.errors.LockNotAvailable as error:
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         raise InstallError(
             f"database {database!r} is busy: another install, or a transaction that holds pgflow's tables, "
             "did not end in time; try again when it has. Nothing was changed."

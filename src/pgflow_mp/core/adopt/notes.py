@@ -48,8 +48,11 @@ def _own_objects(now: Situation) -> Iterator[str]:
         elif there.kind == "r" and there.schema == "pgflow":
             yield from _own_parts(there, wanted)
     known = FUNCTIONS | (now.installed or frozenset())
-    for signature in sorted(now.there.functions.keys() - now.wanted.functions.keys() - known):
-        yield f"function {signature} is none of ours: it stays as it is"
+    others = sorted(now.there.functions.keys() - now.wanted.functions.keys() - known)
+    if len(others) == 1:
+        yield f"function {others[0]} is none of ours: it stays as it is"
+    elif others:
+        yield f"{len(others)} functions are none of ours, they stay as they are: {', '.join(others)}"
 
 
 def _own_parts(there: Relation, wanted: Relation) -> Iterator[str]:

@@ -88,6 +88,7 @@ class Forgiving(Flow, max_attempts=1):
 """
 
 
+@pytest.mark.slow
 def test_progress_says_why_a_step_was_skipped_and_never_that_an_unmet_one_started(tmp_path, pgflow_dsn):
     (tmp_path / "forgiving.py").write_text(FORGIVING.replace('"fail"', '"skip"'))
     done = pgflow_mp("run", "forgiving.py", "--dsn", pgflow_dsn, cwd=tmp_path)
@@ -165,6 +166,7 @@ def test_only_the_tasks_of_this_run_are_taken(run, pgflow_dsn):
     assert claimed == (6,)
 
 
+@pytest.mark.slow
 def test_the_time_limit_ends_the_work_and_leaves_nothing_claimed(run, pgflow_dsn):
     done = run("flows.py:Endless", "--timeout", "2", "--processes", "2")
     assert done.returncode == 124
@@ -173,6 +175,7 @@ def test_the_time_limit_ends_the_work_and_leaves_nothing_claimed(run, pgflow_dsn
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_nothing_claimed(folder, pgflow_dsn, number, code):
     process = begin("run", "flows.py:Endless", "--processes", "2", "--dsn", pgflow_dsn, cwd=folder)
     try:

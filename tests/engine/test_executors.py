@@ -190,6 +190,7 @@ def test_steps_that_only_another_worker_knows_are_left_to_it(app, pgflow_dsn, mo
     assert len(warnings) == 1
 
 
+@pytest.mark.slow
 def test_the_clock_of_an_unknown_step_stands_while_another_worker_is_there(app, pgflow_dsn, pgflow_conn, monkeypatch):
     monkeypatch.setattr("pgflow_mp.engine.claim.UNKNOWN_STEP_DELAY_SECONDS", 0)
     monkeypatch.setattr("pgflow_mp.engine.passing.PASS_SECONDS", 0.2)

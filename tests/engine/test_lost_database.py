@@ -119,6 +119,7 @@ def test_a_listen_connection_that_died_silently_is_noticed_and_replaced(app, pgf
     assert "died without a word" in caplog.text
 
 
+@pytest.mark.slow
 def test_connections_that_are_cut_again_and_again_cost_no_result_and_no_second_attempt(
     app, pgflow_dsn, pgflow_conn, monkeypatch
 ):

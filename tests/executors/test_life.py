@@ -418,6 +418,7 @@ def test_close_lets_running_calls_finish_and_returns_those_that_waited():
     play(scenario, size=1)
 
 
+@pytest.mark.slow
 def test_close_kills_what_does_not_finish_in_time_and_returns_it():
     async def scenario(crew):
         short, long = call_of(nap, 0.1), call_of(nap, 30)

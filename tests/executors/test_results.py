@@ -147,6 +147,7 @@ def test_inline_lets_the_person_at_the_keyboard_stop():
 # Large payloads --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_eight_mebibytes_go_both_ways_while_other_calls_run():
     text = "x" * (8 << 20)
 

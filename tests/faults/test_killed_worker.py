@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from pgflow_mp.client import PgFlow
 from tests.engine.flows import Marked
 from tests.engine.harness import eventually, serving
@@ -30,6 +32,7 @@ def test_a_run_whose_worker_is_killed_in_the_middle_of_a_step_completes_after_th
     assert len(marks.read_text().splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_leaves_nothing_claimed_and_exits_with_0(pgflow_dsn, pgflow_conn, tmp_path):
     marks = tmp_path / "marks"
     with PgFlow(pgflow_dsn) as app:

@@ -320,6 +320,7 @@ def test_the_cache_of_pytest_is_not_needed(pytester, run_pytest, cache):
     assert pytester.path.joinpath(".pytest_cache").exists() is not bool(cache)
 
 
+@pytest.mark.slow
 def test_workers_of_xdist_share_a_server_without_meeting(pytester, run_pytest, admin):
     before = names(admin)
     pytester.makepyfile(
@@ -370,6 +371,7 @@ def home(monkeypatch):
             folders.erase(data.resolve().parent)
 
 
+@pytest.mark.slow
 def test_server_and_template_are_used_again_on_request(pytester, run_pytest, home):
     pytester.makepyfile(
         """
@@ -391,6 +393,7 @@ def test_server_and_template_are_used_again_on_request(pytester, run_pytest, hom
         assert {name for name in names(conn) if "_t_" in name} == set()
 
 
+@pytest.mark.slow
 def test_a_template_of_other_sql_goes_when_a_new_one_is_made(home):
     with postgres.reused() as server, psycopg.connect(server.dsn, autocommit=True) as conn:
         conn.execute("create database pgflow_template_0123456789ab")

@@ -37,6 +37,7 @@ def talk(pytester, pgflow_server, _template):
     return talk
 
 
+@pytest.mark.slow
 def test_breakpoints_stop_in_a_step_and_pdb_opens_the_one_that_raised(talk):
     # For longer than the run, and the step, may take.
     looked = ["p f'price {doubled}'", "import time; time.sleep(1.2)"]

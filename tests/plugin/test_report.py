@@ -419,6 +419,7 @@ def test_a_timeline_tells_what_ran_when(flow_runner):
     assert 0 <= first.start <= first.end <= second.start <= second.end
 
 
+@pytest.mark.slow
 def test_reports_and_timelines_survive_xdist_and_timelines_are_shown_of_passing_tests_too(failing):
     result = failing(
         """

@@ -1,6 +1,6 @@
 """What a job costs in round trips: on an idle system one claim and one settle, and no look for what is not there.
 
-And a caller that waits for it: one to listen and start, one to read the result and listen no more.
+And a caller that waits for it: one to listen, one to start, one to read the result and listen no more.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def test_a_job_on_an_idle_system_costs_one_claim_and_one_settle(app, pgflow_dsn,
         assert said["others"] < JOBS, "what comes with time (beats, looks after the dead), and nothing with a job"
 
 
-def test_a_caller_that_waits_makes_two_round_trips_for_a_job(app, pgflow_dsn):
+def test_a_caller_that_waits_makes_three_round_trips_for_a_job(app, pgflow_dsn):
     app.compile(flows.Echo)
     with proxy(pgflow_dsn) as between, PgFlow(between.dsn) as far, working(pgflow_dsn, flows.Echo):
         far.start_flow_sync(flows.Echo, [0], timeout=30)
         before = between.round_trips
         for n in range(JOBS):
             assert far.start_flow_sync(flows.Echo, [n], timeout=30, poll_interval=20).completed
-        assert between.round_trips - before == 2 * JOBS
+        assert between.round_trips - before == 3 * JOBS
 
 
 def test_steps_follow_each_other_without_a_poll(app, pgflow_dsn, said):

@@ -26,7 +26,6 @@ class Start:
         statement: Starts them.
         doing: What is attempted, as the subject of a sentence.
         flow: Its definition, where it is known here.
-        may_find: Whether a run that goes on may be found instead (idempotency keys).
     """
 
     slug: str
@@ -34,4 +33,3 @@ class Start:
     statement: Statement[list[StartedRun]]
     doing: str
     flow: FlowDefinition | None = None
-    may_find: bool = False

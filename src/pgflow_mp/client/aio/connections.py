@@ -87,9 +87,13 @@ class AsyncConnections:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[AsyncRunWatch]:
-        """Lend a watch: one that nobody uses, else a new one. As many calls may wait as callers like."""
+        """Lend a watch that listens: one that nobody uses, else a new one. As many calls may wait as callers like."""
         self._loop.check()  # awaited only
-        watch = await self._kept() or AsyncRunWatch(await connect_async(self.dsn, purpose="wait"))
+        async with self._opening:
+            watch = self._watches.pop() if self._watches else None
+        if watch is None or not await watch.listen():
+            watch = AsyncRunWatch(await connect_async(self.dsn, purpose="wait"))
+            await watch.listen()
         try:
             yield watch
         finally:
@@ -107,16 +111,6 @@ class AsyncConnections:
             await pool.close()
         self._opening = asyncio.Lock()  # awaited only
         self._loop.leave()  # awaited only
-
-    async def _kept(self) -> AsyncRunWatch | None:
-        """Take a watch of an earlier call; one whose connection has died since then is dropped."""
-        async with self._opening:
-            while self._watches:
-                watch = self._watches.pop()
-                if watch.usable:
-                    return watch
-                await watch.close()
-        return None
 
     async def _keep(self, watch: AsyncRunWatch) -> None:
         async with self._opening:

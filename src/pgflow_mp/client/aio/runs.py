@@ -163,7 +163,7 @@ class AsyncRuns(AsyncReading):
         encoded = [encoded_input(value, definition) for value in given]
         of_keys = run_keys(keys, count=len(ids), while_running=while_running)
         statement = runs.start_once(slug, encoded, ids, of_keys) if of_keys else runs.start_flows(slug, encoded, ids)
-        return Start(slug, ids, statement, f"starting flow `{slug}`", definition, may_find=bool(of_keys))
+        return Start(slug, ids, statement, f"starting flow `{slug}`", definition)
 
     @overload
     async def start_flow_sync(
@@ -225,7 +225,7 @@ class AsyncRuns(AsyncReading):
         async with self._connections.watching() as watch:
             keys = None if idempotency_key is None else [idempotency_key]
             start = self._starting(flow, [input], keys=keys, while_running=unique_while_running)
-            started = await self._start(start, watch=watch)
+            started = await self._start(start, watch.connection)
             run = await watch.wait(started[0], timeout=timeout, poll_interval=poll_interval)
         return _ended_well(run, self._known(flow))
 
@@ -270,7 +270,6 @@ class AsyncRuns(AsyncReading):
         """
         wanted = run_id_of(run_id)
         async with self._connections.watching() as watch:
-            await watch.listen()
             # It may have ended before we listened.
             run = await self.get_run_with_states(wanted, conn=watch.connection)
             if not run.ended:

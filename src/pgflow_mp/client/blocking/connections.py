@@ -86,8 +86,12 @@ class Connections:
 
     @contextmanager
     def watching(self) -> Iterator[RunWatch]:
-        """Lend a watch: one that nobody uses, else a new one. As many calls may wait as callers like."""
-        watch = self._kept() or RunWatch(connect(self.dsn, purpose="wait"))
+        """Lend a watch that listens: one that nobody uses, else a new one. As many calls may wait as callers like."""
+        with self._opening:
+            watch = self._watches.pop() if self._watches else None
+        if watch is None or not watch.listen():
+            watch = RunWatch(connect(self.dsn, purpose="wait"))
+            watch.listen()
         try:
             yield watch
         finally:
@@ -103,16 +107,6 @@ class Connections:
             watch.close()
         if pool is not None:
             pool.close()
-
-    def _kept(self) -> RunWatch | None:
-        """Take a watch of an earlier call; one whose connection has died since then is dropped."""
-        with self._opening:
-            while self._watches:
-                watch = self._watches.pop()
-                if watch.usable:
-                    return watch
-                watch.close()
-        return None
 
     def _keep(self, watch: RunWatch) -> None:
         with self._opening:

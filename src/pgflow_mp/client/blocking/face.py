@@ -12,7 +12,6 @@ from pgflow_mp.client.telling import Telling, is_committed
 from pgflow_mp.connecting import DSN_VARIABLE
 from pgflow_mp.core.queries.carriers import carrying
 from pgflow_mp.core.queries.runs import get_run_with_states
-from pgflow_mp.core.refusals import spoken
 from pgflow_mp.errors import PgflowError
 from pgflow_mp.flow import Flow, as_definition
 from pgflow_mp.registry import registered
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from pgflow_mp.client.arguments import FlowRef
-    from pgflow_mp.client.blocking.watch import RunWatch
     from pgflow_mp.client.joining import Conn
     from pgflow_mp.client.starting import Start
     from pgflow_mp.core.queries.runs import StartedRun
@@ -55,24 +53,18 @@ class Face:
         """Return the definition of a flow; by its slug only where it is one of those given at construction."""
         return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)
 
-    def _start(self, start: Start, conn: Conn | None = None, *, watch: RunWatch | None = None) -> list[UUID]:
+    def _start(self, start: Start, conn: Conn | None = None) -> list[UUID]:
         """Start runs with what plugins pass along, and tell the observers of each once it is committed.
 
         Args:
             start: The runs.
             conn: Join the transaction of this connection.
-            watch: Start them over this one instead; it hears how they end.
 
         Returns:
             The id of each, in order; one that had been started before (idempotency keys) is not told.
         """
         statement = carrying(start.statement, self._telling.carriers(start.slug, start.run_ids))
-        if watch is not None:
-            conn = watch.connection
-            with spoken(start.doing):
-                started = watch.run_listening(statement, may_find=start.may_find)
-        else:
-            started = self._connections.run(statement, conn, doing=start.doing)
+        started = self._connections.run(statement, conn, doing=start.doing)
         for run in started:
             self._tell(start.slug, run, conn, start.flow)
         return [run.run_id for run in started]

@@ -164,7 +164,7 @@ class Runs(Reading):
         encoded = [encoded_input(value, definition) for value in given]
         of_keys = run_keys(keys, count=len(ids), while_running=while_running)
         statement = runs.start_once(slug, encoded, ids, of_keys) if of_keys else runs.start_flows(slug, encoded, ids)
-        return Start(slug, ids, statement, f"starting flow `{slug}`", definition, may_find=bool(of_keys))
+        return Start(slug, ids, statement, f"starting flow `{slug}`", definition)
 
     @overload
     def start_flow_sync(
@@ -226,7 +226,7 @@ class Runs(Reading):
         with self._connections.watching() as watch:
             keys = None if idempotency_key is None else [idempotency_key]
             start = self._starting(flow, [input], keys=keys, while_running=unique_while_running)
-            started = self._start(start, watch=watch)
+            started = self._start(start, watch.connection)
             run = watch.wait(started[0], timeout=timeout, poll_interval=poll_interval)
         return _ended_well(run, self._known(flow))
 
@@ -271,7 +271,6 @@ class Runs(Reading):
         """
         wanted = run_id_of(run_id)
         with self._connections.watching() as watch:
-            watch.listen()
             # It may have ended before we listened.
             run = self.get_run_with_states(wanted, conn=watch.connection)
             if not run.ended:

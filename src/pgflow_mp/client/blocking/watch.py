@@ -5,15 +5,14 @@ The database announces finished runs (channel `pgflow_mp_runs`, one notification
 returns within milliseconds. The announcement is a hint and the row is the truth: it is read after each announcement
 that concerns the run, and at every poll interval, which also finds runs ended by something that does not announce.
 
-Over a slow link the round trips count. There are two: listen and start the run, in one transaction; read it when it is
-announced, and listen no more.
+Over a slow link the round trips count. There are three: listen; start the run; read it when it is announced, and listen
+no more.
 """
 
 from __future__ import annotations
 
-import select
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 
@@ -25,17 +24,14 @@ from pgflow_mp.errors import DatabaseUnreachable, RunNotFound, RunTimeout
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from pgflow_mp.core.statement import Statement
     from pgflow_mp.results import Run
-
-T = TypeVar("T")
 
 RUNS_CHANNEL = "pgflow_mp_runs"
 LISTEN, UNLISTEN = f"LISTEN {RUNS_CHANNEL}", f"UNLISTEN {RUNS_CHANNEL}"
 
 
 class RunWatch:
-    """A connection that hears when runs end: begin to listen, start the run over it, then wait.
+    """A connection that hears when runs end: start the run while it listens, then wait.
 
     It can be used again; between two uses it does not listen, for a listener that reads nothing holds up the
     notification queue of the whole server (PostgreSQL manual, NOTIFY).
@@ -50,43 +46,26 @@ class RunWatch:
 
     @property
     def usable(self) -> bool:
-        """Whether the connection still lives, as far as this end of it can tell."""
-        if self.connection.closed or self.connection.broken:
-            return False
+        """Whether the connection still lives, as far as it is known."""
+        return not (self.connection.closed or self.connection.broken)
+
+    def listen(self) -> bool:
+        """Begin to listen; return False, and close, where the connection has died since it was last used.
+
+        A round trip of its own: a start that goes out over a dead connection could not be told from one that was
+        carried out.
+        """
         try:
-            self.connection.pgconn.consume_input()
-        except psycopg.OperationalError:
+            self.connection.execute(LISTEN)
+        except psycopg.Error:
+            self.close()
             return False
-        end = select.poll()  # what can still be read after everything was read
-        end.register(self.connection.fileno(), select.POLLIN)
-        return not end.poll(0)
-
-    def listen(self) -> None:
-        """Begin to listen: from here on every announcement is heard.
-
-        Raises:
-            psycopg.OperationalError: The connection has died since it was last used.
-        """
-        self.connection.execute(LISTEN)
         self._listens = True
-
-    def run_listening(self, statement: Statement[T], *, may_find: bool) -> T:
-        """Run a statement that starts runs, and hear how they end: in one round trip and one transaction.
-
-        Args:
-            statement: The statement.
-            may_find: Whether it may find runs that go on; then it listens before. What was announced between its look
-                and its commit would not be heard.
-        """
-        if may_find:
-            self.listen()
-            return execute(self.connection, statement)
-        self._listens = True
-        return execute_behind(self.connection, LISTEN, statement)
+        return True
 
     def unlisten(self) -> None:
         """Listen no more; a connection that cannot be told so is closed."""
-        if self._listens and not (self.connection.closed or self.connection.broken):
+        if self._listens and self.usable:
             try:
                 self.connection.execute(UNLISTEN)
             except psycopg.Error:

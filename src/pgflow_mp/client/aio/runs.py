@@ -19,7 +19,6 @@ from pgflow_mp.client.arguments import (
     slug_of,
     with_typed_output,
 )
-from pgflow_mp.client.starting import Start
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import PgflowError, RunFailed
 from pgflow_mp.flow import as_definition
@@ -145,25 +144,13 @@ class AsyncRuns(AsyncReading):
             InvalidInput: An input is no JSON, or no array where one is needed; or what was given is no list of inputs.
                 Then no run was started.
         """
-        start = self._starting(flow, inputs, run_ids, keys=idempotency_keys, while_running=unique_while_running)
-        return await self._start(start, conn)
-
-    def _starting(
-        self,
-        flow: FlowRef,
-        inputs: Iterable[object],
-        run_ids: Iterable[UUID] | None = None,
-        *,
-        keys: Iterable[str | None] | None,
-        while_running: bool,
-    ) -> Start:
         given = many(inputs, name="inputs")
         ids = ids_for(given, run_ids)
         slug, definition = slug_of(flow), self._known(flow)
         encoded = [encoded_input(value, definition) for value in given]
-        of_keys = run_keys(keys, count=len(ids), while_running=while_running)
-        statement = runs.start_once(slug, encoded, ids, of_keys) if of_keys else runs.start_flows(slug, encoded, ids)
-        return Start(slug, ids, statement, f"starting flow `{slug}`", definition)
+        keys = run_keys(idempotency_keys, count=len(ids), while_running=unique_while_running)
+        statement = runs.start_once(slug, encoded, ids, keys) if keys else runs.start_flows(slug, encoded, ids)
+        return await self._start(slug, ids, statement, conn, flow=definition, doing=f"starting flow `{slug}`")
 
     @overload
     async def start_flow_sync(
@@ -223,9 +210,13 @@ class AsyncRuns(AsyncReading):
                 "call start_flow(..., conn=conn), commit, then wait_for_run(...)"
             )
         async with self._connections.watching() as watch:
-            keys = None if idempotency_key is None else [idempotency_key]
-            start = self._starting(flow, [input], keys=keys, while_running=unique_while_running)
-            started = await self._start(start, watch.connection)
+            started = await self.start_flows(
+                flow,
+                [input],
+                idempotency_keys=None if idempotency_key is None else [idempotency_key],
+                unique_while_running=unique_while_running,
+                conn=watch.connection,
+            )
             run = await watch.wait(started[0], timeout=timeout, poll_interval=poll_interval)
         return _ended_well(run, self._known(flow))
 

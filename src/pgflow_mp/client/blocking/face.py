@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from pgflow_mp.client.arguments import FlowRef
     from pgflow_mp.client.joining import Conn
-    from pgflow_mp.client.starting import Start
     from pgflow_mp.core.queries.runs import StartedRun
+    from pgflow_mp.core.statement import Statement
     from pgflow_mp.definition import FlowDefinition
     from pgflow_mp.hooks.manager import Plugins
     from pgflow_mp.registry import Handlers
@@ -53,20 +53,25 @@ class Face:
         """Return the definition of a flow; by its slug only where it is one of those given at construction."""
         return self._flows.get(flow) if isinstance(flow, str) else as_definition(flow)
 
-    def _start(self, start: Start, conn: Conn | None = None) -> list[UUID]:
+    def _start(
+        self,
+        slug: str,
+        run_ids: Sequence[UUID],
+        statement: Statement[list[StartedRun]],
+        conn: Conn | None,
+        *,
+        flow: FlowDefinition | None,
+        doing: str,
+    ) -> list[UUID]:
         """Start runs with what plugins pass along, and tell the observers of each once it is committed.
-
-        Args:
-            start: The runs.
-            conn: Join the transaction of this connection.
 
         Returns:
             The id of each, in order; one that had been started before (idempotency keys) is not told.
         """
-        statement = carrying(start.statement, self._telling.carriers(start.slug, start.run_ids))
-        started = self._connections.run(statement, conn, doing=start.doing)
+        statement = carrying(statement, self._telling.carriers(slug, run_ids))
+        started = self._connections.run(statement, conn, doing=doing)
         for run in started:
-            self._tell(start.slug, run, conn, start.flow)
+            self._tell(slug, run, conn, flow)
         return [run.run_id for run in started]
 
     def _tell(self, slug: str, started: StartedRun, conn: Conn | None, flow: FlowDefinition | None = None) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pgflow_mp.client.arguments import NO_INPUT, FlowRef, encoded_input, ids_for, many, run_keys, slug_of
 from pgflow_mp.client.blocking.face import Face
 from pgflow_mp.client.moments import checked_delay, checked_moment
-from pgflow_mp.client.starting import Start
 from pgflow_mp.core.queries import runs
 from pgflow_mp.errors import InvalidSchedule
 
@@ -135,4 +134,4 @@ class Jobs(Face):
             statement = runs.enqueue(slug, encoded, ids, delay_seconds=delay, scheduled_at=moment)
         else:
             statement = runs.start_once(slug, encoded, ids, keys, delay_seconds=delay, scheduled_at=moment)
-        return self._start(Start(slug, ids, statement, f"enqueuing `{slug}`", definition), conn)
+        return self._start(slug, ids, statement, conn, flow=definition, doing=f"enqueuing `{slug}`")
